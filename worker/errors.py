@@ -1,0 +1,280 @@
+"""Every error that Largesse raises, in one tree.
+
+    WorkerError
+    ├ SettingsError                 a setting is missing or wrong
+    ├ InvalidJobError               a job was refused before it was enqueued
+    ├ JobConflictError              the key is taken by another payload
+    ├ BrokerError
+    │ ├ BrokerUnavailableError      Redis is away, loading or read-only: nothing was accepted
+    │ └ QueueFullError              Redis has no memory or disk left: nothing was accepted
+    ├ ApiError                      one attempt at the API failed
+    │ ├ NotSentError                the request never left: connect, DNS, TLS
+    │ ├ ThrottledError              429: the request was not executed
+    │ ├ UnavailableError            503: the site is away for a while
+    │ ├ AmbiguousError              it may have been executed: the outcome is unknown
+    │ ├ RejectedError               4xx: the same request gets the same answer
+    │ └ MisconfiguredError          401, 403, unknown site: no request of the site can succeed
+    └ ResultError
+      ├ ResultMissingError          no job of this id, or its result was dropped by age
+      ├ ResultTimeoutError          no outcome yet
+      ├ ResultExpiredError          the page or the offers are past their expiry
+      ├ JobHeldError                set aside for a person
+      └ JobFailedError              the job ended without a page or offers
+
+No error carries a value of a payload, a key or a page URL: only names, codes and ids. All of them
+can be pickled.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from worker.results import JobResult
+
+__all__ = [
+    "AmbiguousError",
+    "ApiError",
+    "BrokerError",
+    "BrokerUnavailableError",
+    "InvalidJobError",
+    "JobConflictError",
+    "JobFailedError",
+    "JobHeldError",
+    "MisconfiguredError",
+    "NotSentError",
+    "QueueFullError",
+    "RejectedError",
+    "ResultError",
+    "ResultExpiredError",
+    "ResultMissingError",
+    "ResultTimeoutError",
+    "SettingsError",
+    "ThrottledError",
+    "UnavailableError",
+    "WorkerError",
+]
+
+
+class WorkerError(Exception):
+    """The root of the tree: `except WorkerError` catches all that Largesse raises by itself."""
+
+
+class SettingsError(WorkerError):
+    """A setting is missing or wrong.
+
+    Args:
+        variable: name of the environment variable, or path inside the sites file.
+        problem: what is wrong with it, without its value.
+        remedy: what to do next.
+    """
+
+    def __init__(self, variable: str, problem: str, remedy: str) -> None:
+        super().__init__(variable, problem, remedy)
+        self.variable = variable
+        self.problem = problem
+        self.remedy = remedy
+
+    def __str__(self) -> str:
+        return f"{self.variable} {self.problem}. {self.remedy}"
+
+
+class InvalidJobError(WorkerError):
+    """A job was refused by validation; nothing was enqueued.
+
+    Args:
+        messages: field path (`subscription_items.2.quantity`) to the list of what is wrong there.
+    """
+
+    def __init__(self, messages: Mapping[str, Sequence[str]]) -> None:
+        copied = {path: list(texts) for path, texts in messages.items()}
+        super().__init__(copied)
+        self.messages: dict[str, list[str]] = copied
+
+    def __str__(self) -> str:
+        return "; ".join(f"{path}: {' '.join(texts)}" for path, texts in self.messages.items())
+
+
+class JobConflictError(WorkerError):
+    """The key already belongs to a job with another payload or other options.
+
+    Args:
+        job_id: id of the job that holds the key.
+    """
+
+    def __init__(self, job_id: str) -> None:
+        super().__init__(job_id)
+        self.job_id = job_id
+
+    def __str__(self) -> str:
+        return (
+            f"job {self.job_id} already holds this key with another payload. "
+            "Use a new key for a new request, or send the very same payload again."
+        )
+
+
+class BrokerError(WorkerError):
+    """Redis did not take the command; the job was not accepted."""
+
+
+class BrokerUnavailableError(BrokerError):
+    """Redis is away, loading, busy or read-only.
+
+    Args:
+        problem: the kind of failure, without address or credentials.
+    """
+
+    def __init__(self, problem: str = "Redis did not answer") -> None:
+        super().__init__(problem)
+        self.problem = problem
+
+    def __str__(self) -> str:
+        return f"{self.problem}. Try again: a repeated enqueue with the same key is safe."
+
+
+class QueueFullError(BrokerError):
+    """Redis has no memory (`OOM`) or no disk (`MISCONF`) left.
+
+    Args:
+        problem: the kind of failure.
+    """
+
+    def __init__(self, problem: str = "Redis is out of memory") -> None:
+        super().__init__(problem)
+        self.problem = problem
+
+    def __str__(self) -> str:
+        return f"{self.problem}: the job was not accepted. Free memory or disk, then enqueue again."
+
+
+class ApiError(WorkerError):
+    """One attempt at the API failed.
+
+    Args:
+        reason: a short fixed phrase, such as `read_timeout` or `http_status`.
+        status: HTTP status, or None when no answer came.
+        api_error_code: the API's code, such as `param_wrong_value`.
+        param: the API's name of the parameter at fault, such as `subscription_items[quantity][0]`.
+        retry_after_s: seconds the API asked to wait, unclamped; None when it did not.
+        replayed: True when the answer was a replay of an earlier one (idempotency).
+    """
+
+    def __init__(
+        self,
+        reason: str,
+        *,
+        status: int | None = None,
+        api_error_code: str | None = None,
+        param: str | None = None,
+        retry_after_s: float | None = None,
+        replayed: bool = False,
+    ) -> None:
+        super().__init__(reason)
+        self.reason = reason
+        self.status = status
+        self.api_error_code = api_error_code
+        self.param = param
+        self.retry_after_s = retry_after_s
+        self.replayed = replayed
+
+    def __str__(self) -> str:
+        parts = [self.reason]
+        parts += [f"status {self.status}"] if self.status is not None else []
+        parts += [self.api_error_code] if self.api_error_code else []
+        parts += [f"param {self.param}"] if self.param else []
+        return ", ".join(parts)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return (_restore, (type(self), self.args, self.__dict__.copy()))
+
+
+def _restore(cls: type[ApiError], args: tuple[str, ...], state: dict[str, Any]) -> ApiError:
+    error = cls(*args)
+    error.__dict__.update(state)
+    return error
+
+
+class NotSentError(ApiError):
+    """The request never left this machine: no connection, no name, no TLS session."""
+
+
+class ThrottledError(ApiError):
+    """429: over the site's limit, or a lock was taken; the request was not executed."""
+
+
+class UnavailableError(ApiError):
+    """503: the site is in maintenance, read-only or not ready."""
+
+
+class AmbiguousError(ApiError):
+    """The request may have been executed: only the same key may be sent again."""
+
+
+class RejectedError(ApiError):
+    """A 4xx that the same request will always get."""
+
+
+class MisconfiguredError(ApiError):
+    """The key or the site is wrong: no request of this site can succeed."""
+
+
+class ResultError(WorkerError):
+    """A result cannot be handed out.
+
+    Args:
+        job_id: id of the job asked for.
+    """
+
+    def __init__(self, job_id: str) -> None:
+        super().__init__(job_id)
+        self.job_id = job_id
+
+
+class ResultMissingError(ResultError):
+    """No job of this id is known: it was never enqueued, or its result was dropped by age."""
+
+    def __str__(self) -> str:
+        return (
+            f"job {self.job_id} is not known. Results are dropped some time after their page or "
+            "offer expired: enqueue the job again for a new page."
+        )
+
+
+class ResultTimeoutError(ResultError):
+    """The job has no outcome yet; it goes on."""
+
+    def __str__(self) -> str:
+        return f"job {self.job_id} has no outcome yet. It goes on: read its result again later."
+
+
+class ResultExpiredError(ResultError):
+    """The page or the offers of the job are past their expiry and are not handed out."""
+
+    def __str__(self) -> str:
+        return f"the result of job {self.job_id} has expired. Enqueue again with a new key."
+
+
+class JobHeldError(ResultError):
+    """The job is set aside: whether a page was made is not known, and a person decides."""
+
+    def __str__(self) -> str:
+        return f"job {self.job_id} is held for a person. See `largesse result {self.job_id}`."
+
+
+class JobFailedError(ResultError):
+    """The job ended as failed, expired or cancelled.
+
+    Args:
+        result: the whole result; `result.error` says why.
+    """
+
+    def __init__(self, result: JobResult) -> None:
+        super().__init__(result.job_id)
+        self.args = (result,)
+        self.result = result
+
+    def __str__(self) -> str:
+        error = self.result.error
+        why = f": {error}" if error is not None else ""
+        return f"job {self.job_id} ended as {self.result.state}{why}"
