@@ -1,0 +1,62 @@
+# What a person does here, one word each: `make help`.
+# A fresh machine needs Python 3.11 or newer, make and a package index.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+PACKAGES := worker schemas
+
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+.PHONY: help install demo test faults check lint types layers docs bench worker sandbox clean
+
+help: ## list what there is
+	@awk 'BEGIN {FS = ":[^#]*## "} /^[a-z]+:[^#]*## / {printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+install: $(STAMP) ## make .venv and install everything into it
+
+$(STAMP): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.version_info >= (3, 11) or sys.exit("Python 3.11 or newer is needed: make PYTHON=/path/to/python3.11 ...")'
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --upgrade pip
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[all]' --group dev
+	@touch $@
+
+demo: $(STAMP) ## broker, sandbox, two workers and 24 jobs, from start to end
+	@$(BIN)/largesse demo
+
+test: $(STAMP) ## the whole test suite
+	$(BIN)/python -m pytest
+
+faults: $(STAMP) ## the whole fault matrix: kills, stalls and lost connections
+	$(BIN)/python -m pytest tests/faults --faults=full
+
+check: lint types layers test ## all that CI checks
+
+lint: $(STAMP) ## style of the code, sentences of the tests
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/interrogate --quiet --fail-under 100 --ignore-init-module --ignore-nested-functions --ignore-private --ignore-magic tests $(PACKAGES)
+
+types: $(STAMP) ## mypy, strict
+	$(BIN)/mypy
+
+layers: $(STAMP) ## who may import whom
+	$(BIN)/lint-imports
+
+docs: $(STAMP) ## write the generated pages anew
+	$(BIN)/python docs/generate.py
+
+bench: $(STAMP) ## measure speed against a real server
+	$(BIN)/python -m benchmarks
+
+worker: $(STAMP) ## a worker fleet on this machine's settings
+	@$(BIN)/largesse worker
+
+sandbox: $(STAMP) ## the API stand-in on http://127.0.0.1:8400
+	@$(BIN)/largesse sandbox
+
+clean: ## remove .venv and everything that was built
+	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
