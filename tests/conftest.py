@@ -1,0 +1,90 @@
+"""Fixtures of every area: a server, the sandbox, processes that cannot be left behind.
+
+`LARGESSE_TEST_REDIS_SERVER=/path/to/redis-server` runs the same tests on another server.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+
+import pytest
+from rig.processes import Processes, end_leftovers
+from rig.sandbox import SandboxServer
+from rig.server import RedisServer
+from rig.server import free_port as find_free_port
+
+
+@pytest.fixture(scope="session", autouse=True)
+def nothing_left_running() -> Iterator[None]:
+    """Fail the run when a process that a test started has outlived it."""
+    yield
+    found = end_leftovers()
+    assert not found, f"processes left running by tests: {found}"
+
+
+@pytest.fixture(scope="session")
+def shared_redis(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer]:
+    """The one server of the session that well-behaved tests share; use `redis_url`."""
+    server = RedisServer(tmp_path_factory.mktemp("redis"))
+    server.start()
+    yield server
+    server.stop()
+
+
+@pytest.fixture
+def redis_url(shared_redis: RedisServer) -> str:
+    """URL of an empty logical database on the session's server."""
+    shared_redis.start()
+    with shared_redis.client() as client:
+        client.flushall()
+    return shared_redis.url
+
+
+@pytest.fixture
+def redis_server_factory(tmp_path: Path) -> Iterator[Callable[..., RedisServer]]:
+    """Make servers of the test's own: `make(config={...}, port=...)`, started."""
+    servers: list[RedisServer] = []
+
+    def make(
+        *, config: Mapping[str, str | int] | None = None, port: int | None = None
+    ) -> RedisServer:
+        folder = tmp_path / f"redis-{len(servers)}"
+        server = RedisServer(folder, config=config, port=port)
+        servers.append(server)
+        return server.start()
+
+    yield make
+    for server in servers:
+        server.stop()
+
+
+@pytest.fixture
+def redis_server(redis_server_factory: Callable[..., RedisServer]) -> RedisServer:
+    """A server of the test's own that keeps all it accepted (AOF always): stop, kill, restart."""
+    return redis_server_factory(config={"appendonly": "yes", "appendfsync": "always"})
+
+
+@pytest.fixture
+def free_port() -> int:
+    """A loopback port that nothing listens on."""
+    return find_free_port()
+
+
+@pytest.fixture
+def spawn(tmp_path: Path) -> Iterator[Processes]:
+    """Start a process, `spawn([...], env={...}, name=...)`; ended by its pid after the test."""
+    folder = tmp_path / "processes"
+    folder.mkdir()
+    processes = Processes(folder)
+    yield processes
+    processes.end()
+
+
+@pytest.fixture
+def sandbox_server(tmp_path: Path) -> Iterator[SandboxServer]:
+    """The sandbox as a process of its own, over TCP: `.url`, `.admin`."""
+    server = SandboxServer(tmp_path / "sandbox")
+    server.start()
+    yield server
+    server.stop()
