@@ -40,7 +40,7 @@ class Process:
         self.argv = [str(part) for part in argv]
         self.output_path = output
         with output.open("ab") as sink:
-            self._popen = subprocess.Popen(  # noqa: S603
+            self._popen = subprocess.Popen(
                 self.argv,
                 stdin=subprocess.DEVNULL,
                 stdout=sink,
