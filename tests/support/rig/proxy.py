@@ -1,0 +1,268 @@
+"""A TCP proxy that misbehaves on demand: between workers, producers, Redis and the API.
+
+It listens on loopback only and keeps its port, so that a target may go away and come back. What a
+direction does is looked up for every chunk, so a change holds for open connections at once.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import random
+import socket
+import struct
+import threading
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, replace
+from typing import Any, Self, TypeVar
+
+T = TypeVar("T")
+
+CHUNK_BYTES = 16 * 1024
+#: First retransmission of a lost packet; each further loss doubles it, as TCP does.
+RETRANSMIT_S = 0.2
+
+#: A chunk, or how its direction ends: `_FIN`, `_RST`; each with the loop time it may go on.
+_FIN, _RST = object(), object()
+_Queue = asyncio.Queue[tuple[float, bytes | object]]
+
+
+@dataclass(frozen=True, slots=True)
+class Faults:
+    """What the proxy does now; `up` is client to target, `down` is target to client.
+
+    Attributes:
+        latency_ms: delay of every chunk, each way.
+        jitter_ms: up to this much more, uniformly.
+        loss: share 0..1 of chunks that come late, as after retransmissions.
+        stall_up, stall_down: hold the bytes back until healed, as a partition does.
+        drop_up, drop_down: throw the bytes away; the direction stays dead on that connection.
+        refuse: reset every new connection.
+        cut_up_after, cut_down_after: bytes of one connection that pass before it is reset.
+        bytes_per_s: throttle, each way and connection.
+    """
+
+    latency_ms: float = 0.0
+    jitter_ms: float = 0.0
+    loss: float = 0.0
+    stall_up: bool = False
+    stall_down: bool = False
+    drop_up: bool = False
+    drop_down: bool = False
+    refuse: bool = False
+    cut_up_after: int | None = None
+    cut_down_after: int | None = None
+    bytes_per_s: float | None = None
+
+
+class _Link:
+    """One client connection and its connection to the target."""
+
+    def __init__(self, client: asyncio.StreamWriter, target: asyncio.StreamWriter) -> None:
+        self.client = client
+        self.target = target
+        self.tasks: list[asyncio.Task[None]] = []
+
+    def close(self, *, reset: bool) -> None:
+        for writer in (self.client, self.target):
+            if reset:
+                _reset(writer)
+            else:
+                writer.close()
+        for task in self.tasks:
+            task.cancel()
+
+
+class ChaosProxy:
+    """Runs in a thread of its own; every method may be called from any thread.
+
+    Args:
+        target_port: loopback port to connect to.
+        seed: seed of jitter and loss.
+        port: port to listen on; a free one when 0.
+    """
+
+    def __init__(self, target_port: int, *, seed: int = 1, port: int = 0) -> None:
+        self.target_port = target_port
+        self.port = port
+        self.seed = seed
+        self.faults = Faults()
+        self.accepted = 0
+        self._rng = random.Random(seed)
+        self._links: set[_Link] = set()
+        self._changed = asyncio.Event()
+        self._loop = asyncio.new_event_loop()
+        self._server: asyncio.Server | None = None
+        self._thread = threading.Thread(target=self._loop.run_forever, name="chaos", daemon=True)
+
+    def start(self) -> Self:
+        """Listen; returns itself."""
+        self._thread.start()
+        self._call(self._listen)
+        return self
+
+    def stop(self) -> None:
+        """Close all connections and the port."""
+        self._call(self._shut)
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join(5)
+        self._loop.close()
+
+    def __enter__(self) -> Self:
+        return self.start()
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
+
+    @property
+    def connections(self) -> int:
+        """Connections open now."""
+        return len(self._links)
+
+    def set(self, **changes: Any) -> None:
+        """Change some faults, named as in `Faults`; the others stay."""
+        self._call(self._apply, replace(self.faults, **changes))
+
+    def heal(self) -> None:
+        """No faults: held bytes go on, dead directions stay dead."""
+        self._call(self._apply, Faults())
+
+    def cut(self, *, reset: bool = True) -> int:
+        """Close every open connection, by RST or by FIN; returns how many."""
+        return self._call(self._cut, reset)
+
+    def half_open(self) -> int:
+        """Forget the target's side of every connection: the client sees nothing, ever."""
+        return self._call(self._half_open)
+
+    def retarget(self, port: int) -> None:
+        """Send new connections to another port, as a name that points elsewhere does."""
+        self.target_port = port
+
+    def _call(self, function: Callable[..., Awaitable[T]], *args: Any) -> T:
+        async def run() -> T:
+            return await function(*args)
+
+        return asyncio.run_coroutine_threadsafe(run(), self._loop).result(10)
+
+    async def _listen(self) -> None:
+        self._server = await asyncio.start_server(self._accept, "127.0.0.1", self.port)
+        self.port = self._server.sockets[0].getsockname()[1]
+
+    async def _shut(self) -> None:
+        if self._server is not None:
+            self._server.close()
+        tasks = [task for link in self._links for task in link.tasks]
+        await self._cut(True)
+        await asyncio.gather(*tasks, return_exceptions=True)
+        await asyncio.sleep(0)
+
+    async def _apply(self, faults: Faults) -> None:
+        self.faults = faults
+        self._changed.set()
+        self._changed = asyncio.Event()
+
+    async def _cut(self, reset: bool) -> int:
+        links = list(self._links)
+        for link in links:
+            link.close(reset=reset)
+        self._links.clear()
+        return len(links)
+
+    async def _half_open(self) -> int:
+        for link in self._links:
+            for task in link.tasks:
+                task.cancel()
+            _reset(link.target)
+        return len(self._links)
+
+    async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.accepted += 1
+        if self.faults.refuse:
+            _reset(writer)
+            return
+        try:
+            from_target, to_target = await asyncio.open_connection("127.0.0.1", self.target_port)
+        except OSError:
+            _reset(writer)
+            return
+        link = _Link(writer, to_target)
+        self._links.add(link)
+        up: _Queue = asyncio.Queue(64)
+        down: _Queue = asyncio.Queue(64)
+        link.tasks = [
+            asyncio.create_task(self._read(reader, up, "up")),
+            asyncio.create_task(self._read(from_target, down, "down")),
+            asyncio.create_task(self._write(link, to_target, up, "up")),
+            asyncio.create_task(self._write(link, writer, down, "down")),
+        ]
+
+    async def _read(
+        self,
+        reader: asyncio.StreamReader,
+        queue: _Queue,
+        way: str,
+    ) -> None:
+        """Take bytes in and stamp them with the time they may go on."""
+        passed = 0
+        dead = False
+        while True:
+            try:
+                chunk = await reader.read(CHUNK_BYTES)
+            except OSError:
+                chunk = b""
+            faults = self.faults
+            dead = dead or getattr(faults, f"drop_{way}")
+            if dead and chunk:
+                continue
+            limit = getattr(faults, f"cut_{way}_after")
+            if limit is not None and passed + len(chunk) > limit:
+                await queue.put((0.0, chunk[: limit - passed]))
+                await queue.put((0.0, _RST))
+                return
+            passed += len(chunk)
+            await queue.put((self._loop.time() + self._delay_s(faults), chunk or _FIN))
+            if not chunk:
+                return
+
+    async def _write(
+        self,
+        link: _Link,
+        writer: asyncio.StreamWriter,
+        queue: _Queue,
+        way: str,
+    ) -> None:
+        """Let bytes go on in order, when they are due and nothing holds them."""
+        while True:
+            due, chunk = await queue.get()
+            await asyncio.sleep(max(0.0, due - self._loop.time()))
+            while getattr(self.faults, f"stall_{way}"):
+                await self._changed.wait()
+            if not isinstance(chunk, bytes):
+                break
+            if self.faults.bytes_per_s:
+                await asyncio.sleep(len(chunk) / self.faults.bytes_per_s)
+            try:
+                writer.write(chunk)
+                await writer.drain()
+            except OSError:
+                break
+        self._links.discard(link)
+        link.close(reset=chunk is not _FIN)
+
+    def _delay_s(self, faults: Faults) -> float:
+        delay_s = (faults.latency_ms + self._rng.random() * faults.jitter_ms) / 1000
+        lost_s = RETRANSMIT_S
+        while faults.loss and self._rng.random() < faults.loss and lost_s < 4:
+            delay_s += lost_s
+            lost_s *= 2
+        return delay_s
+
+
+def _reset(writer: asyncio.StreamWriter) -> None:
+    """Close by RST: what the peer sees when a machine restarts."""
+    sock = writer.get_extra_info("socket")
+    if sock is not None:
+        with contextlib.suppress(OSError):
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    writer.transport.abort()
