@@ -23,7 +23,7 @@ class Process:
     """One started process, its output in a file.
 
     Args:
-        argv: program and arguments.
+        argv: program and arguments; `python` as first word is this interpreter.
         output: file that takes stdout and stderr, appended.
         env: variables added to this process's own environment; None removes one.
         cwd: working directory; the repository's root when not given.
@@ -38,6 +38,8 @@ class Process:
         cwd: Path | None = None,
     ) -> None:
         self.argv = [str(part) for part in argv]
+        if self.argv[0] == "python":
+            self.argv[0] = sys.executable
         self.output_path = output
         with output.open("ab") as sink:
             self._popen = subprocess.Popen(
@@ -129,7 +131,7 @@ class Processes:
         name: str | None = None,
         cwd: Path | None = None,
     ) -> Process:
-        """Start a program; `python` as first word means this interpreter.
+        """Start a program.
 
         Args:
             argv: program and arguments.
@@ -140,11 +142,8 @@ class Processes:
         Returns:
             The running process.
         """
-        words = list(argv)
-        if words[0] == "python":
-            words[0] = sys.executable
-        output = self._folder / f"{len(self._started):03d}-{name or Path(words[0]).name}.log"
-        process = Process(words, output=output, env=env, cwd=cwd)
+        output = self._folder / f"{len(self._started):03d}-{name or Path(argv[0]).name}.log"
+        process = Process(argv, output=output, env=env, cwd=cwd)
         self._started.append(process)
         return process
 

@@ -8,7 +8,7 @@ import socket
 import subprocess
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import redis
 from redis.backoff import NoBackoff
@@ -87,7 +87,7 @@ class RedisServer:
         """What the server wrote so far."""
         return (self.data_dir / "server.log").read_text(encoding="utf-8", errors="replace")
 
-    def start(self, *, wait: bool = True) -> RedisServer:
+    def start(self, *, wait: bool = True) -> Self:
         """Start it, on the same port and data as before; returns itself when it answers PING."""
         if self.running:
             return self
