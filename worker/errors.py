@@ -145,7 +145,9 @@ class QueueFullError(BrokerError):
         self.problem = problem
 
     def __str__(self) -> str:
-        return f"{self.problem}: the job was not accepted. Free memory or disk, then enqueue again."
+        return (
+            f"{self.problem}: the job was not accepted. Free memory or disk, then enqueue again."
+        )
 
 
 class ApiError(WorkerError):
