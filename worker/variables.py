@@ -1,0 +1,420 @@
+"""The environment variables that Largesse reads: name, bounds, default, unit and reason of each.
+
+`worker.settings` reads them in this order and docs/settings.md lists them; a test compares all
+three. Wrong values are refused with a text that names the variable and never the value.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Final, Literal
+
+from environs import Env, EnvError
+
+from worker import retry, sites
+from worker.errors import SettingsError
+
+__all__ = ["SITE_VARIABLES", "VARIABLES", "Variable", "retry_variables"]
+
+#: Prefix of every key in Redis. One word is enough until two fleets share one Redis.
+DEFAULT_NAMESPACE: Final = "largesse"
+#: Shards. One is one small Redis; more spread the sites over a Cluster and can never be changed
+#: while jobs are queued.
+DEFAULT_SHARDS: Final = 1
+#: As the documentation has it: a request that meets the strict rule is always legal.
+DEFAULT_REQUEST_CONTEXT: Final = "strict"
+#: Minutes of the API's 30 in which a repeat is sent while an outcome is unknown.
+DEFAULT_WINDOW_MINUTES: Final = retry.DEFAULT_WINDOW_MS / 60_000
+#: A person decides, as a second hosted page may otherwise exist without anybody knowing.
+DEFAULT_ON_AMBIGUOUS: Final = "hold"
+#: Seconds that results without a page are kept: a week, so that a Friday's failure is still
+#: there on Monday.
+DEFAULT_RESULT_TTL_S: Final = 604_800
+#: Seconds that a result is kept after its page or offers expired: lets an app tell "expired"
+#: from "never known".
+DEFAULT_RESULT_MARGIN_S: Final = 3_600
+#: Entries of each result stream: at about 1 KiB each, 100 MiB at most.
+DEFAULT_STREAM_MAX_LEN: Final = 100_000
+#: Seconds a worker may use to finish its calls at shutdown: below the 30 s after which most
+#: supervisors kill.
+DEFAULT_GRACE_S: Final = 25.0
+#: ms a worker may be silent before its jobs are given to others: renewed three times in it.
+DEFAULT_LEASE_MS: Final = 15_000
+#: Deliveries without an ending after which a job is buried: it killed its worker each time.
+DEFAULT_MAX_DELIVERIES: Final = 3
+#: Seconds to a connection: past this the address is wrong or away.
+DEFAULT_CONNECT_TIMEOUT_S: Final = 5.0
+#: Seconds for one whole attempt, also against an answer that drips.
+DEFAULT_ATTEMPT_TIMEOUT_S: Final = 30.0
+#: Bytes of an answer that are read: real ones have some kB.
+DEFAULT_MAX_BODY_BYTES: Final = 1 << 20
+#: Offers are a read, and the API documents no key for them.
+DEFAULT_OFFERS_IDEMPOTENCY_KEY: Final = False
+#: Machines read a worker's log first.
+DEFAULT_LOG_FORMAT: Final = "json"
+#: One line or two for a job, none for each step of a library.
+DEFAULT_LOG_LEVEL: Final = "info"
+
+#: First waits, caps and horizons of a kind that has no row of its own in `KIND_DEFAULTS`.
+GENERIC_DEFAULTS: Final = retry.RetryPolicy()
+#: Offers are shown while a customer waits at a cancel page: short waits, and after a quarter of
+#: an hour nobody looks any more.
+OFFER_DEFAULTS: Final = retry.RetryPolicy(
+    max_attempts=6, base_ms=250, cap_ms=15_000, horizon_ms=900_000
+)
+KIND_DEFAULTS: Final[Mapping[str, retry.RetryPolicy]] = {"personalized_offer": OFFER_DEFAULTS}
+
+_REFERENCE_WINDOW_MINUTES = 29
+
+ValueKind = Literal["int", "float", "bool", "text", "choice"]
+_ARTICLES: Mapping[ValueKind, str] = {
+    "int": "a whole number",
+    "float": "a number",
+    "bool": "true or false",
+    "text": "a text",
+    "choice": "one of the choices",
+}
+_READERS: Mapping[ValueKind, str] = {
+    "int": "int",
+    "float": "float",
+    "bool": "bool",
+    "text": "str",
+    "choice": "str",
+}
+
+
+class _MappingEnv(Env):
+    """An environs reader of a given mapping instead of the process's environment.
+
+    A variable that is set to nothing counts as not set: compose files write those.
+    """
+
+    def __init__(self, environ: Mapping[str, str]) -> None:
+        super().__init__()
+        self._given = environ
+
+    def _get_from_environ(
+        self,
+        key: str,
+        default: Any,
+        *,
+        proxied: bool = False,  # noqa: ARG002 - the base class's signature
+    ) -> tuple[str, Any, str | None]:
+        return key, self._given.get(key) or default, None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Variable:
+    """One environment variable.
+
+    Attributes:
+        name: of the variable.
+        field: of `Settings`, `Site` or `RetryPolicy` that it fills.
+        kind: how its text is read.
+        default: value when it is not set; None for "none".
+        unit: of the value; empty for a text or a choice.
+        reason: why the default is what it is, or what the variable does.
+        low: least value.
+        high: greatest value, or None.
+        choices: allowed texts, for kind `choice`.
+        pattern: what a text must look like, or None.
+    """
+
+    name: str
+    field: str
+    kind: ValueKind = "text"
+    default: Any = None
+    unit: str = ""
+    reason: str
+    low: float = 0
+    high: float | None = None
+    choices: tuple[str, ...] = ()
+    pattern: str | None = None
+
+    def read(self, environ: Mapping[str, str]) -> Any:
+        """Read the value.
+
+        Args:
+            environ: the variables.
+
+        Returns:
+            The value in its own type, or the default when the variable is not set.
+
+        Raises:
+            SettingsError: it cannot be read or is out of bounds.
+        """
+        env = _MappingEnv({name: text.strip() for name, text in environ.items()})
+        parse = getattr(env, _READERS[self.kind])
+        try:
+            value = parse(self.name, self.default)
+        except EnvError:
+            raise self.refuse(f"is not {_ARTICLES[self.kind]}") from None
+        self.check(value)
+        return value
+
+    def check(self, value: Any) -> None:
+        """Check a value that is already in its own type.
+
+        Raises:
+            SettingsError: it is out of bounds.
+        """
+        if value is None and self.default is None:
+            return
+        if self.kind == "choice" and value not in self.choices:
+            raise self.refuse("is not one of the choices")
+        if self.kind in {"int", "float"} and not self._fits(value):
+            raise self.refuse("is out of bounds")
+        if self.pattern is not None and not re.fullmatch(self.pattern, value):
+            raise self.refuse("has characters that are not allowed, or too many")
+
+    def _fits(self, value: float) -> bool:
+        return value >= self.low and (self.high is None or value <= self.high)
+
+    def refuse(self, problem: str) -> SettingsError:
+        """Make the error for a wrong value.
+
+        Args:
+            problem: what is wrong, without the value.
+        """
+        return SettingsError(self.name, problem, f"Write {self.bounds()}, or leave it out.")
+
+    def bounds(self) -> str:
+        """Say in words what may be written."""
+        if self.kind == "choice":
+            return " or ".join(self.choices)
+        if self.kind in {"int", "float"}:
+            upper = "" if self.high is None else f" to {self.high:g}"
+            unit = f" ({self.unit})" if self.unit else ""
+            return f"{_ARTICLES[self.kind]} from {self.low:g}{upper}{unit}"
+        if self.pattern is not None:
+            return f"a text that matches {self.pattern}"
+        return _ARTICLES[self.kind]
+
+
+VARIABLES: Final[tuple[Variable, ...]] = (
+    Variable(
+        name="LARGESSE_NAMESPACE",
+        field="namespace",
+        default=DEFAULT_NAMESPACE,
+        pattern=r"[A-Za-z0-9_.-]{1,64}",
+        reason="prefix of every key in Redis; one is enough until two fleets share one Redis",
+    ),
+    Variable(
+        name="LARGESSE_SHARDS",
+        field="shards",
+        kind="int",
+        default=DEFAULT_SHARDS,
+        unit="shards",
+        low=1,
+        high=1024,
+        reason="one is one small Redis; the number must be the same everywhere and stay as it is "
+        "while jobs are queued",
+    ),
+    Variable(
+        name="LARGESSE_REQUEST_CONTEXT",
+        field="request_context",
+        kind="choice",
+        default=DEFAULT_REQUEST_CONTEXT,
+        choices=("strict", "relaxed"),
+        reason="strict demands all four members as the documentation does, so that a job that is "
+        "accepted is always legal",
+    ),
+    Variable(
+        name="LARGESSE_WINDOW_MINUTES",
+        field="window_minutes",
+        kind="float",
+        default=DEFAULT_WINDOW_MINUTES,
+        unit="minutes",
+        low=0.01,
+        high=_REFERENCE_WINDOW_MINUTES,
+        reason="the API honours a key for 30 minutes from the first delivery; five are kept back "
+        "for clocks, connections and the attempt itself",
+    ),
+    Variable(
+        name="LARGESSE_ON_AMBIGUOUS",
+        field="on_ambiguous",
+        kind="choice",
+        default=DEFAULT_ON_AMBIGUOUS,
+        choices=("hold", "reissue"),
+        reason="what becomes of a gift whose outcome is unknown after the window: a person "
+        "decides, or a new key and a possible orphan page",
+    ),
+    Variable(
+        name="LARGESSE_RESULT_TTL_S",
+        field="result_ttl_s",
+        kind="int",
+        default=DEFAULT_RESULT_TTL_S,
+        unit="s",
+        low=60,
+        reason="results without a page are kept a week: a Friday's failure is there on Monday",
+    ),
+    Variable(
+        name="LARGESSE_RESULT_MARGIN_S",
+        field="result_margin_s",
+        kind="int",
+        default=DEFAULT_RESULT_MARGIN_S,
+        unit="s",
+        reason="a result is kept this long after its page expired, so that an app can tell "
+        "expired from unknown",
+    ),
+    Variable(
+        name="LARGESSE_STREAM_MAX_LEN",
+        field="stream_max_len",
+        kind="int",
+        default=DEFAULT_STREAM_MAX_LEN,
+        unit="entries",
+        low=100,
+        reason="of each result stream; about 1 KiB each, so 100 MiB at most",
+    ),
+    Variable(
+        name="LARGESSE_GRACE_S",
+        field="grace_s",
+        kind="float",
+        default=DEFAULT_GRACE_S,
+        unit="s",
+        high=3600,
+        reason="for running calls at shutdown; below the 30 s after which most supervisors kill",
+    ),
+    Variable(
+        name="LARGESSE_LEASE_MS",
+        field="lease_ms",
+        kind="int",
+        default=DEFAULT_LEASE_MS,
+        unit="ms",
+        low=300,
+        high=600_000,
+        reason="a worker that is silent for so long loses its jobs to others; renewed three "
+        "times in it",
+    ),
+    Variable(
+        name="LARGESSE_MAX_DELIVERIES",
+        field="max_deliveries",
+        kind="int",
+        default=DEFAULT_MAX_DELIVERIES,
+        unit="deliveries",
+        low=1,
+        high=100,
+        reason="a job that ended its worker three times is buried before it ends the fleet",
+    ),
+    Variable(
+        name="LARGESSE_CONNECT_TIMEOUT_S",
+        field="connect_timeout_s",
+        kind="float",
+        default=DEFAULT_CONNECT_TIMEOUT_S,
+        unit="s",
+        low=0.01,
+        high=300,
+        reason="past this an address is wrong or away, and nothing was sent",
+    ),
+    Variable(
+        name="LARGESSE_ATTEMPT_TIMEOUT_S",
+        field="attempt_timeout_s",
+        kind="float",
+        default=DEFAULT_ATTEMPT_TIMEOUT_S,
+        unit="s",
+        low=0.01,
+        high=300,
+        reason="for one whole attempt, also against an answer that drips",
+    ),
+    Variable(
+        name="LARGESSE_MAX_BODY_BYTES",
+        field="max_body_bytes",
+        kind="int",
+        default=DEFAULT_MAX_BODY_BYTES,
+        unit="bytes",
+        low=1024,
+        high=1 << 30,
+        reason="of an answer that are read, after decompression; real ones have some kB",
+    ),
+    Variable(
+        name="LARGESSE_OFFERS_IDEMPOTENCY_KEY",
+        field="offers_idempotency_key",
+        kind="bool",
+        default=DEFAULT_OFFERS_IDEMPOTENCY_KEY,
+        reason="whether offers carry the key too: they are a read, and the API documents none",
+    ),
+    Variable(
+        name="LARGESSE_LOG_FORMAT",
+        field="log_format",
+        kind="choice",
+        default=DEFAULT_LOG_FORMAT,
+        choices=("json", "console"),
+        reason="machines read a worker's log first",
+    ),
+    Variable(
+        name="LARGESSE_LOG_LEVEL",
+        field="log_level",
+        kind="choice",
+        default=DEFAULT_LOG_LEVEL,
+        choices=("debug", "info", "warning", "error"),
+        reason="one line or two for a job, none for each step of a library",
+    ),
+)
+
+SITE_VARIABLES: Final[tuple[Variable, ...]] = (
+    Variable(
+        name="CHARGEBEE_API_URL",
+        field="api_url",
+        reason="origin of every operation, for a stand-in; the documentation's address if not set",
+    ),
+    Variable(
+        name="CHARGEBEE_DOMAIN",
+        field="domain",
+        default=sites.DEFAULT_DOMAIN,
+        reason="the only environment that the API's description lists",
+    ),
+    Variable(
+        name="CHARGEBEE_RATE_PER_MINUTE",
+        field="rate_per_minute",
+        kind="int",
+        default=sites.DEFAULT_RATE_PER_MINUTE,
+        unit="calls per minute",
+        reason="test sites and the smallest plan have 150; calls above the limit get a live site "
+        "flagged; 0 = no limit",
+    ),
+    Variable(
+        name="CHARGEBEE_MAX_IN_FLIGHT",
+        field="max_in_flight",
+        kind="int",
+        default=sites.DEFAULT_MAX_IN_FLIGHT,
+        unit="calls",
+        reason="half of what the API published for test sites; 0 = no limit",
+    ),
+)
+
+_RETRY_COLUMNS: Final = (
+    ("MAX_ATTEMPTS", "max_attempts", "attempts", 1, 100, "those that burn, the first included"),
+    ("BASE_MS", "base_ms", "ms", 1, 3_600_000, "ceiling of the first wait; doubles each time"),
+    ("CAP_MS", "cap_ms", "ms", 1, 86_400_000, "ceiling of every wait"),
+    ("HORIZON_S", "horizon_ms", "s", 1, 2_592_000, "from due to the start of the last attempt"),
+)
+
+
+def retry_variables(kind: str) -> tuple[Variable, ...]:
+    """List the variables of a kind's retry policy.
+
+    Args:
+        kind: of the jobs, such as `gift_checkout`.
+
+    Returns:
+        Four variables; the horizon is in seconds though its field is in ms.
+    """
+    defaults = KIND_DEFAULTS.get(kind, GENERIC_DEFAULTS)
+    rows = []
+    for suffix, field, unit, low, high, reason in _RETRY_COLUMNS:
+        default = getattr(defaults, field)
+        rows.append(
+            Variable(
+                name=f"LARGESSE_{kind.upper()}_{suffix}",
+                field=field,
+                kind="int",
+                default=default // 1000 if unit == "s" else default,
+                unit=unit,
+                low=low,
+                high=high,
+                reason=reason,
+            )
+        )
+    return tuple(rows)
