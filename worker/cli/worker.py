@@ -1,0 +1,44 @@
+"""`largesse worker`."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+__all__ = ["worker"]
+
+
+def worker(
+    *,
+    processes: Annotated[
+        int, typer.Option("--processes", "-p", min=1, help="Worker processes to run.")
+    ] = 2,
+    concurrency: Annotated[
+        int,
+        typer.Option(
+            "--concurrency",
+            "--threads",
+            "-t",
+            min=1,
+            help="Jobs that one process runs at the same time.",
+        ),
+    ] = 32,
+    grace: Annotated[
+        float | None,
+        typer.Option(
+            "--grace",
+            min=0,
+            help="Seconds that running jobs get to end at shutdown; LARGESSE_GRACE without it.",
+        ),
+    ] = None,
+) -> None:
+    """Run worker processes until SIGTERM or Ctrl-C.
+
+    At shutdown jobs that run get the grace to end; what is left goes back to the head of its line.
+    """
+    from worker import fleet  # noqa: PLC0415 - dramatiq, httpx and the engine are heavy
+    from worker.settings import Settings  # noqa: PLC0415
+
+    grace_s = Settings.from_env().grace_s if grace is None else grace
+    raise typer.Exit(fleet.run(processes=processes, concurrency=concurrency, grace_s=grace_s))

@@ -1,0 +1,143 @@
+"""Files of jobs: one JSON object a line, checked before any of them is enqueued.
+
+    {"kind": "gift_checkout" | "personalized_offer", "site": ..., "key": ..., "payload": {...},
+     "options": {...}}
+
+Only `kind` is required. Empty lines are passed over and counted.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, NoReturn
+
+from worker.errors import InvalidJobError, SettingsError
+
+__all__ = ["BadLine", "JobLine", "JsonError", "parse_json", "read_jobs"]
+
+_MEMBERS = ("kind", "site", "key", "payload", "options")
+
+
+class JsonError(ValueError):
+    """A text is no JSON that can be used; says where, never what stands there."""
+
+
+@dataclass(frozen=True, slots=True)
+class JobLine:
+    """A line that can be enqueued.
+
+    Attributes:
+        line: its number, from 1.
+        job: what `Producer.enqueue_many` takes.
+    """
+
+    line: int
+    job: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class BadLine:
+    """A line that cannot be enqueued.
+
+    Attributes:
+        line: its number, from 1.
+        messages: field path to what is wrong there, without values.
+    """
+
+    line: int
+    messages: Mapping[str, list[str]]
+
+    def texts(self) -> list[str]:
+        """Give one sentence for each field: `line 7: coupon_id: Unknown`."""
+        return [
+            f"line {self.line}: {path}: {' '.join(texts)}" for path, texts in self.messages.items()
+        ]
+
+
+def read_jobs(
+    lines: Iterable[str],
+    check: Callable[[Mapping[str, Any]], str | None],
+    *,
+    default_site: str | None = None,
+) -> Iterator[JobLine | BadLine]:
+    """Read and check lines, in order.
+
+    Args:
+        lines: the text of each line.
+        check: checks one job as the producer will, and returns what tells two requests apart; it
+            raises InvalidJobError or SettingsError.
+        default_site: site of the lines that name none; None leaves that to the settings.
+
+    Yields:
+        A JobLine or a BadLine for each line that is not empty. A key that an earlier line gave
+        to another request makes a line bad, too.
+    """
+    seen: dict[tuple[Any, Any, str], tuple[int, str | None]] = {}
+    for number, text in enumerate(lines, start=1):
+        if not text.strip():
+            continue
+        try:
+            job = _job_of(text)
+            if default_site is not None:
+                job.setdefault("site", default_site)
+            digest = check(job)
+            if job.get("key") is not None:
+                place = (job.get("site"), job["kind"], job["key"])
+                first, other = seen.setdefault(place, (number, digest))
+                if other != digest:
+                    problem = f"Belongs to another request since line {first}."
+                    raise InvalidJobError({"key": [problem]})
+            yield JobLine(number, job)
+        except JsonError as error:
+            yield BadLine(number, {"json": [f"{error}."]})
+        except InvalidJobError as error:
+            yield BadLine(number, error.messages)
+        except SettingsError as error:
+            yield BadLine(number, {"site": [str(error)]})
+
+
+def parse_json(text: str) -> Any:
+    """Parse JSON strictly: no NaN, no member twice.
+
+    Raises:
+        JsonError: with line and column, without the text.
+    """
+    try:
+        return json.loads(text, parse_constant=_refuse, object_pairs_hook=_unique)
+    except json.JSONDecodeError as error:
+        line = f"line {error.lineno}, " if "\n" in text else ""
+        reason = error.msg.lower()
+        raise JsonError(f"is no JSON at {line}column {error.colno} ({reason})") from None
+    except RecursionError:
+        raise JsonError("is nested too deeply") from None
+
+
+def _job_of(text: str) -> dict[str, Any]:
+    job = parse_json(text)
+    if not isinstance(job, dict):
+        raise JsonError("is no JSON object")
+    faults = {name: ["Unknown field."] for name in job if name not in _MEMBERS}
+    for name in ("kind", "site", "key"):
+        if not isinstance(job.get(name), str | None):
+            faults[name] = ["Not a string."]
+    for name in ("payload", "options"):
+        if not isinstance(job.get(name), dict | None):
+            faults[name] = ["Not an object."]
+    if job.get("kind") is None:
+        faults["kind"] = ["Missing."]
+    if faults:
+        raise InvalidJobError(faults)
+    return {name: value for name, value in job.items() if value is not None}
+
+
+def _refuse(_: str) -> NoReturn:
+    raise JsonError("has a number that JSON does not know (NaN or Infinity)")
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    members = dict(pairs)
+    if len(members) < len(pairs):
+        raise JsonError("names a member twice in one object")
+    return members
