@@ -1,0 +1,277 @@
+"""The broker: dramatiq's `Broker` on top of the scripts.
+
+Differences to dramatiq's own Redis broker that an actor can see: delays live in Redis and never in a
+worker; a message repeated by a client runs once; what a middleware enqueues while a message ends is
+taken in together with the ending, so a retry or the next message of a pipeline cannot get lost.
+"""
+
+from __future__ import annotations
+
+import time
+import uuid
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from typing import Any, Final
+
+import redis
+from dramatiq import Message
+from dramatiq.broker import Broker, Consumer
+from dramatiq.common import current_millis
+from dramatiq.errors import QueueJoinTimeout, QueueNotFound
+from dramatiq.middleware import Middleware
+
+from worker.engine.connection import connect
+from worker.engine.consumer import EngineConsumer
+from worker.engine.delivery import _CURRENT, Delivery
+from worker.engine.entry import Accepted, Entry, batches, entry_of
+from worker.engine.keys import DEFAULT_NAMESPACE, Keyspace
+from worker.engine.leases import LeaseBook
+from worker.engine.scripts import Scripts
+from worker.errors import JobConflictError
+
+__all__ = ["Budget", "EngineBroker"]
+
+#: Milliseconds that a lease lasts without renewal: how long a killed worker's job waits.
+LEASE_MS: Final = 15_000
+#: Milliseconds between renewals: two may fail before a lease lapses.
+RENEW_MS: Final = 5_000
+#: Deliveries in a row without an ending after which a job is buried: it kills its workers.
+MAX_DELIVERIES: Final = 3
+#: Milliseconds that the outcomes written by scripts (poison, expired, cancelled) are kept.
+OUTCOME_TTL_MS: Final = 7 * 86_400_000
+#: Entries that a shard's stream of outcomes keeps, about.
+STREAM_MAX_LEN: Final = 100_000
+
+_CAPTURE: ContextVar[Delivery | None] = ContextVar("largesse_capture", default=None)
+_ENDING_SIGNALS: Final = ("process_message", "skip_message")
+
+
+class Budget:
+    """What a site allows this fleet.
+
+    Args:
+        site: name of the site.
+        rate_per_minute: calls a minute; 0 = no limit.
+        burst: calls that may go at once before the rate spaces them.
+        max_in_flight: calls at the same moment; 0 = no limit.
+    """
+
+    __slots__ = ("burst", "max_in_flight", "rate_per_minute", "site")
+
+    def __init__(
+        self, site: str, *, rate_per_minute: float, burst: int, max_in_flight: int
+    ) -> None:
+        self.site = site
+        self.rate_per_minute = rate_per_minute
+        self.burst = burst
+        self.max_in_flight = max_in_flight
+
+    def arguments(self) -> tuple[str | float | int, ...]:
+        """Give this site's part of the configure script's arguments."""
+        interval_ms = 60_000 / self.rate_per_minute if self.rate_per_minute > 0 else 0
+        return (self.site, interval_ms, interval_ms * max(0, self.burst), self.max_in_flight)
+
+
+class EngineBroker(Broker):
+    """A dramatiq broker that neither loses nor doubles a message.
+
+    Args:
+        url: where Redis is (`worker.redis_address`); ignored when a client is given.
+        client: a client whose replies are bytes.
+        namespace: first part of every key.
+        shards: hash tags that sites are spread over.
+        middleware: dramatiq middleware; dramatiq's default set when None.
+        lease_ms: milliseconds a lease lasts without renewal.
+        renew_ms: milliseconds between renewals.
+        max_deliveries: deliveries without an ending before a job is buried as poison.
+        outcome_ttl_ms: milliseconds that outcomes written by scripts are kept.
+        stream_max_len: entries that the stream of outcomes keeps, about.
+        moved_clock: let tests move the scripts' clock.
+
+    Raises:
+        BrokerUnavailableError: from every method that speaks to Redis while Redis is away.
+        QueueFullError: from `enqueue` when Redis has no room.
+    """
+
+    def __init__(
+        self,
+        *,
+        url: str | None = None,
+        client: redis.Redis | None = None,
+        namespace: str = DEFAULT_NAMESPACE,
+        shards: int = 1,
+        middleware: list[Middleware] | None = None,
+        lease_ms: int = LEASE_MS,
+        renew_ms: int = RENEW_MS,
+        max_deliveries: int = MAX_DELIVERIES,
+        outcome_ttl_ms: int = OUTCOME_TTL_MS,
+        stream_max_len: int = STREAM_MAX_LEN,
+        moved_clock: bool = False,
+    ) -> None:
+        super().__init__(middleware=middleware)
+        self.queues: set[str] = set()
+        self.broker_id = uuid.uuid4().hex
+        self.keyspace = Keyspace(namespace, shards)
+        self.client = client if client is not None else connect(url or "redis://127.0.0.1:6379/0")
+        self.scripts = Scripts(self.client, self.keyspace, moved_clock=moved_clock)
+        self.moved_clock = moved_clock
+        self.lease_ms = lease_ms
+        self.renew_ms = renew_ms
+        self.max_deliveries = max_deliveries
+        self.outcome_ttl_ms = outcome_ttl_ms
+        self.stream_max_len = stream_max_len
+        self._lease_books: dict[str, LeaseBook] = {}
+
+    # -- queues and consumers
+
+    def declare_queue(self, queue_name: str) -> None:
+        """Declare a queue. There is no delay queue: delays live in Redis."""
+        if queue_name not in self.queues:
+            self.emit_before("declare_queue", queue_name)
+            self.queues.add(queue_name)
+            self.emit_after("declare_queue", queue_name)
+
+    def get_declared_queues(self) -> set[str]:
+        """Give the names of the declared queues."""
+        return self.queues.copy()
+
+    def consume(self, queue_name: str, prefetch: int = 1, timeout: int = 5000) -> Consumer:
+        """Make a consumer for dramatiq's worker threads.
+
+        Args:
+            queue_name: the queue.
+            prefetch: most messages that are handed out and not ended.
+            timeout: longest idle wait, ms.
+
+        Raises:
+            QueueNotFound: the queue was never declared.
+        """
+        if queue_name not in self.queues:
+            raise QueueNotFound(queue_name)
+        return EngineConsumer(self, queue_name, prefetch=prefetch, timeout_ms=timeout)
+
+    def lease_book(self, queue_name: str) -> LeaseBook:
+        """Give the leases that this process holds on a queue; they outlive a consumer."""
+        if queue_name not in self._lease_books:
+            self._lease_books[queue_name] = LeaseBook(self, queue_name)
+        return self._lease_books[queue_name]
+
+    def close(self) -> None:
+        """Close the connections."""
+        for book in self._lease_books.values():
+            book.close()
+        self.client.close()
+
+    # -- taking messages in
+
+    def enqueue(self, message: Message[Any], *, delay: int | None = None) -> Message[Any]:
+        """Enqueue a message; a repeated send of the same one runs once.
+
+        Args:
+            message: the message. With the option `digest` it is a job: see `worker.producer`.
+            delay: milliseconds until it may run.
+
+        Returns:
+            The message.
+
+        Raises:
+            JobConflictError: another payload holds the id of the job.
+        """
+        self.emit_before("enqueue", message, delay)
+        entry = entry_of(message, self.keyspace, delay_ms=delay or 0)
+        ending = _CAPTURE.get()
+        if ending is not None and ending.shard == entry.shard:
+            ending.follow.append(entry)
+        elif self.take_in([entry])[0].word == "conflict":
+            raise JobConflictError(entry.id)
+        self.emit_after("enqueue", message, delay)
+        return message
+
+    def take_in(self, entries: Iterable[Entry]) -> list[Accepted]:
+        """Take in many entries, hundreds in one round trip.
+
+        Returns:
+            What became of each, in the order of the entries.
+        """
+        entries = list(entries)
+        words: dict[int, Accepted] = {}
+        places = {id(entry): place for place, entry in enumerate(entries)}
+        for batch in batches(entries):
+            args = [part for entry in batch for part in entry.arguments()]
+            reply = self.scripts.run("enqueue", batch[0].shard, args)
+            for entry, pair in zip(batch, reply, strict=True):
+                words[places[id(entry)]] = Accepted.of(pair)
+        return [words[place] for place in range(len(entries))]
+
+    # -- signals
+
+    def emit_before(self, signal: str, *args: Any, **kwargs: Any) -> None:
+        """Emit a signal; actors find their delivery from `process_message` on."""
+        if signal == "process_message":
+            _CURRENT.set(args[0])
+        super().emit_before(signal, *args, **kwargs)
+
+    def emit_after(self, signal: str, *args: Any, **kwargs: Any) -> None:
+        """Emit a signal; what middleware enqueues while a message ends goes with the ending."""
+        if signal in _ENDING_SIGNALS and args and isinstance(args[0], Delivery):
+            with capturing(args[0]):
+                super().emit_after(signal, *args, **kwargs)
+        else:
+            super().emit_after(signal, *args, **kwargs)
+
+    # -- operating
+
+    def configure(self, budgets: Iterable[Budget]) -> None:
+        """Write down the budgets of sites."""
+        for budget in budgets:
+            shard = self.keyspace.shard_of_site(budget.site)
+            self.scripts.run("configure", shard, budget.arguments())
+
+    def flush(self, queue_name: str) -> None:
+        """Drop all waiting and delayed messages of a queue; running ones end as they will."""
+        for shard in range(self.keyspace.shards):
+            while self.scripts.run("flush", shard, [queue_name, 1000]):
+                pass
+
+    def flush_all(self) -> None:
+        """Drop all waiting and delayed messages of all declared queues."""
+        for queue_name in self.queues:
+            self.flush(queue_name)
+
+    def depth(self, queue_name: str) -> tuple[int, int, int]:
+        """Count the messages of a queue: waiting, delayed, running."""
+        totals = [0, 0, 0]
+        for shard in range(self.keyspace.shards):
+            counts = self.scripts.run("depth", shard, [queue_name])
+            totals = [total + int(count) for total, count in zip(totals, counts, strict=True)]
+        return totals[0], totals[1], totals[2]
+
+    def join(
+        self, queue_name: str, *, timeout: int | None = None, interval: int = 50
+    ) -> None:
+        """Wait until no message of the queue waits, is delayed or runs. For tests.
+
+        Args:
+            queue_name: the queue.
+            timeout: most milliseconds to wait.
+            interval: milliseconds between looks.
+
+        Raises:
+            QueueJoinTimeout: the time is over.
+        """
+        deadline = current_millis() + timeout if timeout is not None else None
+        while any(self.depth(queue_name)):
+            if deadline is not None and current_millis() >= deadline:
+                raise QueueJoinTimeout(queue_name)
+            time.sleep(interval / 1000)
+
+
+@contextmanager
+def capturing(delivery: Delivery) -> Iterator[None]:
+    """Let every `enqueue` inside the block travel with the ending of the delivery."""
+    token = _CAPTURE.set(delivery)
+    try:
+        yield
+    finally:
+        _CAPTURE.reset(token)

@@ -1,0 +1,137 @@
+"""Redis clients, each bounded for its side: a producer gives up fast, a worker waits by itself.
+
+redis-py would repeat commands by itself; here only what is safe to repeat is repeated, by those who
+know that it is.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final, cast
+
+import redis
+import redis.asyncio
+import redis.asyncio.cluster
+import redis.asyncio.retry
+import redis.asyncio.sentinel
+import redis.cluster
+import redis.sentinel
+from redis.backoff import NoBackoff
+from redis.retry import Retry
+
+from worker.redis_address import RedisAddress
+
+__all__ = ["PRODUCER", "WORKER", "Patience", "connect", "connect_async"]
+
+
+class Patience:
+    """How long one side waits for Redis.
+
+    Args:
+        connect_s: seconds to wait for a connection.
+        answer_s: seconds to wait for an answer.
+        repeats: how often a command is sent again on a fresh connection after a broken one.
+        connections: most connections of one process.
+    """
+
+    __slots__ = ("answer_s", "connect_s", "connections", "repeats")
+
+    def __init__(self, *, connect_s: float, answer_s: float, repeats: int, connections: int) -> None:
+        self.connect_s = connect_s
+        self.answer_s = answer_s
+        self.repeats = repeats
+        self.connections = connections
+
+
+#: A web request waits behind a producer: it learns within 1 s that Redis is away. One repeat takes a
+#: connection that went stale; the enqueue script makes a repeat safe.
+PRODUCER: Final = Patience(connect_s=0.4, answer_s=0.9, repeats=1, connections=256)
+#: A worker has time; it repeats by itself and never through redis-py.
+WORKER: Final = Patience(connect_s=2.0, answer_s=5.0, repeats=0, connections=1024)
+
+
+def connect(address: RedisAddress | str, patience: Patience = WORKER) -> redis.Redis:
+    """Make a client; nothing is connected yet.
+
+    Args:
+        address: where Redis is, or its URL.
+        patience: the bounds of this side.
+
+    Returns:
+        A client for one server, Sentinel's master, or a Cluster; replies are bytes.
+
+    Raises:
+        SettingsError: the URL cannot be read.
+    """
+    where = RedisAddress.parse(address) if isinstance(address, str) else address
+    retry = Retry(NoBackoff(), patience.repeats, supported_errors=(redis.ConnectionError,))
+    options = {**_options(where, patience), "retry": retry}
+    if where.kind == "cluster":
+        nodes = [redis.cluster.ClusterNode(host, port) for host, port in where.hosts]
+        return cast("redis.Redis", redis.cluster.RedisCluster(startup_nodes=nodes, **options))
+    if where.kind == "sentinel":
+        sentinel = redis.sentinel.Sentinel(
+            list(where.hosts), sentinel_kwargs=_sentinel_options(where, patience), **options
+        )
+        return cast("redis.Redis", sentinel.master_for(where.service, db=where.db))
+    return redis.Redis(**_location(where), **options)
+
+
+def connect_async(
+    address: RedisAddress | str, patience: Patience = WORKER
+) -> redis.asyncio.Redis:
+    """Make the asyncio client of the same kind as `connect`."""
+    where = RedisAddress.parse(address) if isinstance(address, str) else address
+    retry = redis.asyncio.retry.Retry(
+        NoBackoff(), patience.repeats, supported_errors=(redis.ConnectionError,)
+    )
+    options = {**_options(where, patience), "retry": retry}
+    if where.kind == "cluster":
+        nodes = [redis.asyncio.cluster.ClusterNode(host, port) for host, port in where.hosts]
+        return cast(
+            "redis.asyncio.Redis",
+            redis.asyncio.cluster.RedisCluster(startup_nodes=nodes, **options),
+        )
+    if where.kind == "sentinel":
+        sentinel = redis.asyncio.sentinel.Sentinel(
+            list(where.hosts), sentinel_kwargs=_sentinel_options(where, patience), **options
+        )
+        return cast("redis.asyncio.Redis", sentinel.master_for(where.service, db=where.db))
+    return redis.asyncio.Redis(**_location(where), **options)
+
+
+def _location(where: RedisAddress) -> dict[str, Any]:
+    if where.kind == "unix":
+        return {"unix_socket_path": where.path, "db": where.db}
+    host, port = where.hosts[0]
+    return {"host": host, "port": port, "db": where.db}
+
+
+def _options(where: RedisAddress, patience: Patience) -> dict[str, Any]:
+    options: dict[str, Any] = {
+        "username": where.username,
+        "password": where.password,
+        "socket_timeout": patience.answer_s,
+        "socket_connect_timeout": patience.connect_s,
+        "max_connections": patience.connections,
+    }
+    if where.kind != "unix":
+        options["socket_keepalive"] = True
+    if where.tls:
+        options |= {
+            "ssl": True,
+            "ssl_ca_certs": where.ca_file,
+            "ssl_certfile": where.cert_file,
+            "ssl_keyfile": where.key_file,
+            "ssl_cert_reqs": "required" if where.verify else "none",
+            "ssl_check_hostname": where.verify and where.check_hostname,
+        }
+    return options
+
+
+def _sentinel_options(where: RedisAddress, patience: Patience) -> dict[str, Any]:
+    return {
+        "username": where.sentinel_username,
+        "password": where.sentinel_password,
+        "socket_timeout": min(patience.answer_s, 1.0),
+        "socket_connect_timeout": min(patience.connect_s, 1.0),
+    }

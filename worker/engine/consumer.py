@@ -1,0 +1,204 @@
+"""The consumer that feeds dramatiq's worker threads."""
+
+from __future__ import annotations
+
+import logging
+from collections import deque
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any, Final, cast
+
+from dramatiq.broker import Consumer, MessageProxy
+from dramatiq.errors import ConnectionClosed
+
+from worker.engine import crash
+from worker.engine.away import speaking_to_redis
+from worker.engine.delivery import Batch, Delivery, Undecodable
+from worker.engine.endings import SCRIPT_OF, Bury, Finish, Release, Retry
+from worker.engine.keys import RECORD_VERSION
+from worker.engine.scripts import Argument
+from worker.errors import BrokerError
+
+if TYPE_CHECKING:
+    from worker.engine.broker import EngineBroker
+
+__all__ = ["EngineConsumer", "fetch_arguments", "script_arguments"]
+
+_log = logging.getLogger(__name__)
+
+#: Most jobs of one fetch: bounds the length of the script.
+FETCH_MAX: Final = 64
+#: Longest block on the bell, s: a bell rung for a worker that died then is made up for.
+LOOK_S: Final = 1.0
+
+
+class EngineConsumer(Consumer):
+    """Iterates over deliveries; gives None after each idle wait.
+
+    Args:
+        broker: the broker.
+        queue_name: the queue.
+        prefetch: most deliveries that are out at the same time.
+        timeout_ms: longest idle wait.
+    """
+
+    def __init__(
+        self, broker: EngineBroker, queue_name: str, *, prefetch: int, timeout_ms: int
+    ) -> None:
+        self._broker = broker
+        self._queue = queue_name
+        self._prefetch = prefetch
+        self._timeout_s = timeout_ms / 1000
+        self._cache: deque[Delivery] = deque()
+        self._book = broker.lease_book(queue_name)
+        self._unreclaimed = set(range(broker.keyspace.shards))
+        self._next_shard = 0
+
+    def __next__(self) -> MessageProxy | None:
+        """Give the next delivery, or None when the wait was idle.
+
+        Raises:
+            ConnectionClosed: Redis is away; dramatiq makes a new consumer after a while.
+        """
+        if self._cache:
+            return self._cache.popleft()
+        room = min(FETCH_MAX, self._prefetch - len(self._book))
+        if room <= 0:
+            self._book.room.clear()
+            if self._prefetch <= len(self._book):
+                self._book.room.wait(self._timeout_s)
+            return None
+        try:
+            wait_ms = self._fetch(room)
+            if not self._cache:
+                self._wait(wait_ms)
+        except BrokerError as error:
+            raise ConnectionClosed(error) from None
+        return self._cache.popleft() if self._cache else None
+
+    def _fetch(self, room: int) -> int | None:
+        """Fill the cache from the shards in turn; give the ms until something comes by itself."""
+        waits: list[int] = []
+        shards = self._broker.keyspace.shards
+        for step in range(shards):
+            shard = (self._next_shard + step) % shards
+            self._reclaim(shard)
+            self._unreclaimed.add(shard)
+            reply = self._broker.scripts.run(
+                "fetch", shard, fetch_arguments(self._broker, self._queue, self._book.worker, room)
+            )
+            self._unreclaimed.discard(shard)
+            batch = Batch(
+                reply, queue=self._queue, shard=shard, lease_ms=self._broker.lease_ms
+            )
+            if batch.deliveries:
+                crash.point("after_fetch")
+            for broken in batch.broken:
+                self._end(broken, broken.resolve())
+            self._book.add(batch.deliveries)
+            self._cache.extend(batch.deliveries)
+            room -= len(batch.deliveries)
+            if batch.wait_ms is not None:
+                waits.append(batch.wait_ms)
+            if room <= 0:
+                break
+        self._next_shard = (self._next_shard + 1) % shards
+        return min(waits, default=None)
+
+    def _reclaim(self, shard: int) -> None:
+        """After a lost reply: give back the leases that never arrived here."""
+        if shard in self._unreclaimed:
+            args = [self._queue, self._book.worker, *self._book.known(shard)]
+            given = self._broker.scripts.run("reclaim", shard, args)
+            if given:
+                _log.warning("gave back %d jobs whose delivery was lost", len(given))
+
+    def _wait(self, wait_ms: int | None) -> None:
+        limit_s = min(LOOK_S, self._timeout_s)
+        wait_s = limit_s if wait_ms is None else min(limit_s, max(wait_ms, 1) / 1000)
+        bells = [
+            self._broker.keyspace.bell(shard, self._queue)
+            for shard in range(self._broker.keyspace.shards)
+        ]
+        with speaking_to_redis():
+            if getattr(self._broker.client, "nodes_manager", None) is None:
+                self._broker.client.blpop(bells, timeout=wait_s)
+            else:  # a Cluster takes only keys of one slot at a time
+                for bell in bells:
+                    self._broker.client.blpop([bell], timeout=wait_s / len(bells))
+
+    def ack(self, message: MessageProxy) -> None:
+        """End a delivery; dramatiq repeats this while Redis is away.
+
+        Raises:
+            ConnectionClosed: Redis is away.
+        """
+        delivery = cast("Delivery", message)
+        try:
+            self._end(delivery, delivery.resolve())
+        except BrokerError as error:
+            raise ConnectionClosed(error) from None
+        self._book.drop(delivery)
+
+    nack = ack
+
+    def requeue(self, messages: Iterable[MessageProxy]) -> None:
+        """Give deliveries that never started back to the heads of their lines, in their order.
+
+        Raises:
+            ConnectionClosed: Redis is away; the leases lapse by themselves.
+        """
+        by_shard: dict[int, list[Delivery]] = {}
+        for message in messages:
+            delivery = cast("Delivery", message)
+            by_shard.setdefault(delivery.shard, []).append(delivery)
+        for shard, deliveries in by_shard.items():
+            args: list[Argument] = []
+            for one in deliveries:
+                args += Release(unsure=one.sent).arguments(one.job_id, one.fence)
+            try:
+                self._broker.scripts.run("release", shard, args)
+            except BrokerError as error:
+                raise ConnectionClosed(error) from None
+            for one in deliveries:
+                self._book.drop(one)
+
+    def close(self) -> None:
+        """Give back what was fetched and not handed on."""
+        cached = list(self._cache)
+        self._cache.clear()
+        self.requeue(cached)
+
+    def _end(
+        self, delivery: Delivery | Undecodable, ending: Finish | Retry | Bury | Release
+    ) -> None:
+        name = SCRIPT_OF[type(ending)]
+        crash.point(_POINT_BEFORE[name])
+        args = script_arguments(self._broker, name)
+        args += ending.arguments(delivery.job_id, delivery.fence)
+        reply = self._broker.scripts.run(name, delivery.shard, args)
+        crash.point("after_finish" if name == "finish" else "while_delayed")
+        if not reply[0]:
+            _log.info("the ending of job %s was refused: its lease is over", delivery.job_id)
+
+
+_POINT_BEFORE: Final = {
+    "finish": "before_finish",
+    "retry": "in_retry",
+    "bury": "in_bury",
+    "release": "in_drain",
+}
+
+
+def script_arguments(broker: EngineBroker, name: str) -> list[Argument]:
+    """Give the arguments of an ending script that come before the endings."""
+    if name == "retry":
+        return [broker.outcome_ttl_ms, broker.stream_max_len]
+    return [] if name == "release" else [broker.stream_max_len]
+
+
+def fetch_arguments(broker: EngineBroker, queue: str, worker: str, room: int) -> list[Any]:
+    """Give the arguments of the fetch script."""
+    return [
+        queue, worker, room, broker.lease_ms, broker.max_deliveries, broker.outcome_ttl_ms,
+        broker.stream_max_len, RECORD_VERSION,
+    ]  # fmt: skip

@@ -1,0 +1,161 @@
+"""A delivery: one job in the hands of one worker, under a lease."""
+
+from __future__ import annotations
+
+import time
+from contextvars import ContextVar
+from typing import Any, Final
+
+from dramatiq import Message
+from dramatiq.broker import MessageProxy
+from dramatiq.errors import DecodeError
+
+from worker.engine.endings import Bury, Ending, Finish
+from worker.engine.entry import Entry
+
+__all__ = ["Batch", "Delivery", "Undecodable", "current_delivery"]
+
+#: Milliseconds that records of plain messages outlive their run, so that a send repeated by a client
+#: whose first copy has already run is recognised.
+MESSAGE_TTL_MS: Final = 600_000
+#: Milliseconds that dead plain messages are kept. dramatiq keeps them as long.
+DEAD_MESSAGE_TTL_MS: Final = 7 * 86_400_000
+
+_CURRENT: ContextVar[Delivery | None] = ContextVar("largesse_delivery", default=None)
+
+
+def current_delivery() -> Delivery:
+    """Give the delivery that the running actor works on.
+
+    Raises:
+        LookupError: no actor is running here.
+    """
+    delivery = _CURRENT.get()
+    if delivery is None:
+        raise LookupError("no delivery: this is not inside an actor of the engine's broker")
+    return delivery
+
+
+class Delivery(MessageProxy):
+    """One job in the hands of one worker.
+
+    Attributes:
+        shard: shard it came from.
+        fence: number of this delivery; endings of an earlier one are refused.
+        deliveries: deliveries in a row without an ending, this one included.
+        attempts: attempts counted before this one.
+        enqueued_at_ms, first_delivery_at_ms: Redis time, Unix ms.
+        unsure_since_ms: when the first attempt whose outcome is unknown was handed out, or None.
+        deadline_at_ms: when it is too late to run, or None.
+        epoch: how often the job was given a new idempotency key.
+        site, lane: where it stood.
+        ending: what the actor decided, or None.
+        follow: entries to take in together with the ending.
+        sent: True from the moment the request may have left this machine.
+    """
+
+    def __init__(
+        self, message: Message[Any], fields: list[Any], *, shard: int, now_ms: int, lease_ms: int
+    ) -> None:
+        super().__init__(message)
+        self.shard = shard
+        self.fence = int(fields[2])
+        self.deliveries = int(fields[3])
+        self.attempts = int(fields[4])
+        self.enqueued_at_ms = int(fields[5])
+        self.first_delivery_at_ms = int(fields[6])
+        self.unsure_since_ms = int(fields[7]) if fields[7] else None
+        self.deadline_at_ms = int(fields[8]) if fields[8] else None
+        self.epoch = int(fields[9])
+        self.site = fields[10].decode()
+        self.lane = fields[11].decode()
+        self.ending: Ending | None = None
+        self.follow: list[Entry] = []
+        self.sent = False
+        self._fetched_at_ms = now_ms
+        self._fetched = time.monotonic()
+        self.lease_until = self._fetched + lease_ms / 1000
+
+    @property
+    def job_id(self) -> str:
+        """Id of the job."""
+        return self.message_id
+
+    def now_ms(self) -> int:
+        """Give Redis time, Unix ms: the time of the fetch and what has gone by here since."""
+        return self._fetched_at_ms + int((time.monotonic() - self._fetched) * 1000)
+
+    def is_leased(self) -> bool:
+        """Say whether the lease still holds by our own clock; after a pause of the process it may not."""
+        return time.monotonic() < self.lease_until
+
+    def end(self, ending: Ending) -> None:
+        """Say what becomes of the job; the worker sends it once the actor has returned."""
+        self.ending = ending
+
+    def resolve(self) -> Ending:
+        """Give the ending to send: the actor's, or what dramatiq's flags say."""
+        if self.ending is not None:
+            return self.ending
+        if self.failed:
+            problem = self._exception
+            reason = type(problem).__name__ if problem is not None else "rejected"
+            return Bury(
+                reason=reason, error_class="internal", ttl_ms=DEAD_MESSAGE_TTL_MS,
+                message=self._message.encode(), follow=self.follow,
+            )  # fmt: skip
+        return Finish(ttl_ms=MESSAGE_TTL_MS, follow=self.follow)
+
+
+class Undecodable:
+    """A record whose message is no dramatiq message; it is buried by itself."""
+
+    def __init__(self, fields: list[Any], shard: int) -> None:
+        self.job_id: str = fields[0].decode(errors="replace")
+        self.fence = int(fields[2])
+        self.shard = shard
+
+    def resolve(self) -> Ending:
+        """Give its only ending."""
+        return Bury(reason="the message cannot be decoded", error_class="invalid", counted=False)
+
+
+class Batch:
+    """What one fetch gave.
+
+    Attributes:
+        deliveries: jobs to run.
+        broken: records to bury.
+        wait_ms: milliseconds until the queue should be looked at again, or None when nothing is
+            coming by itself.
+    """
+
+    def __init__(self, reply: list[Any], *, queue: str, shard: int, lease_ms: int) -> None:
+        now_ms, look_at = int(reply[0]), int(reply[1])
+        self.wait_ms = max(0, look_at - now_ms) if look_at else None
+        self.deliveries: list[Delivery] = []
+        self.broken: list[Undecodable] = []
+        for fields in reply[2:]:
+            message = _decode(fields[1], job_id=fields[0].decode(errors="replace"), queue=queue)
+            if message is None:
+                self.broken.append(Undecodable(fields, shard))
+            else:
+                self.deliveries.append(
+                    Delivery(message, fields, shard=shard, now_ms=now_ms, lease_ms=lease_ms)
+                )
+
+
+def _decode(data: bytes, *, job_id: str, queue: str) -> Message[Any] | None:
+    """Decode a message that may have been written by anybody; None when it cannot be run."""
+    try:
+        message: Message[Any] = Message.decode(data)
+    except DecodeError:
+        return None
+    sound = (
+        message.message_id == job_id
+        and message.queue_name == queue
+        and isinstance(message.actor_name, str)
+        and isinstance(message.kwargs, dict)
+        and isinstance(message.options, dict)
+    )
+    return message if sound else None

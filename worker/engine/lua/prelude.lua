@@ -1,0 +1,241 @@
+-- prelude: put before every script. KEYS[1] is the prefix "{namespace:shard}:" of all keys.
+-- All time is Redis time; one script is one state change.
+local P = KEYS[1]
+
+local function clock_ms()
+  local t = redis.call('TIME')
+  return t[1] * 1000 + math.floor(t[2] / 1000)
+end
+local NOW = clock_ms()
+
+local function job_key(id) return P .. 'job:' .. id end
+local function msg_key(id) return P .. 'msg:' .. id end
+local function out_key(id) return P .. 'out:' .. id end
+local function hist_key(id) return P .. 'hist:' .. id end
+local function site_key(site) return P .. 'site:' .. site end
+local function queue_key(queue, part) return P .. 'q:' .. queue .. ':' .. part end
+local function line_key(queue, site, lane) return P .. 'q:' .. queue .. ':line:' .. site .. ':' .. lane end
+
+-- Wake one idle worker of the queue; it wakes the next one if work is left.
+local function ring(queue)
+  local bell = queue_key(queue, 'bell')
+  if redis.call('LLEN', bell) < 8 then redis.call('RPUSH', bell, '1') end
+end
+
+-- When the site may be served next (ms), or nil while it may not: parked, or its calls are used up.
+local function turn_at(site)
+  local s = redis.call('HMGET', site_key(site),
+    'parked', 'max_in_flight', 'in_flight', 'tat', 'burst_ms', 'paused_until')
+  if s[1] then return nil end
+  local cap = tonumber(s[2] or 0)
+  if cap > 0 and tonumber(s[3] or 0) >= cap then return nil end
+  local at = math.max(NOW, tonumber(s[6] or 0))
+  if s[4] then at = math.max(at, s[4] - (s[5] or 0)) end
+  return at
+end
+
+-- Give the site's line a place in the fair order, if it has none and may be served.
+local function line_up(queue, site)
+  local turn = queue_key(queue, 'turn')
+  if redis.call('ZSCORE', turn, site) then return false end
+  local at = turn_at(site)
+  if not at then return false end
+  redis.call('ZADD', turn, at, site)
+  return true
+end
+
+-- Put a job into its line: at the tail, or at the head when it comes back through no fault of its own.
+local function into_line(queue, site, lane, id, head)
+  local length = redis.call(head and 'LPUSH' or 'RPUSH', line_key(queue, site, lane), id)
+  if length == 1 then redis.call('SADD', queue_key(queue, 'lines'), site) end
+  line_up(queue, site)
+end
+
+-- A call of the site has ended: its slot is free, and a line that waited for it may go on.
+local function free_slot(queue, site)
+  local key = site_key(site)
+  local left = redis.call('HINCRBY', key, 'in_flight', -1)
+  if left < 0 then redis.call('HSET', key, 'in_flight', 0) end
+  local cap = tonumber(redis.call('HGET', key, 'max_in_flight') or 0)
+  if cap > 0 and left < cap then
+    if redis.call('EXISTS', line_key(queue, site, 'interactive'), line_key(queue, site, 'bulk')) > 0
+        and line_up(queue, site) then
+      ring(queue)
+    end
+  end
+end
+
+local FIELDS = { 'state', 'mode', 'actor', 'queue', 'site', 'lane', 'fence', 'attempts', 'deliveries',
+  'delivered_at', 'unsure_since', 'deadline_at', 'cancel', 'epoch', 'enqueued_at', 'first_delivery_at',
+  'v', 'mark', 'again' }
+
+-- The job record as a table of strings; fields that are not set are absent; nil when there is no record.
+local function read_job(id)
+  local values = redis.call('HMGET', job_key(id), unpack(FIELDS))
+  if not values[1] then return nil end
+  local job = { id = id }
+  for i, field in ipairs(FIELDS) do
+    if values[i] then job[field] = values[i] end
+  end
+  return job
+end
+
+-- The outcome of a job that ends without an answer of the API, as the workers write it.
+local function outcome_of(job, state, class, reason, retryable)
+  local null = cjson.null
+  return cjson.encode({
+    job_id = job.id, kind = job.actor, site = job.site, state = state,
+    attempts = tonumber(job.attempts or 0), hosted_page = null, offers = null, brand = null,
+    expires_at = null, replayed = false, finished_at = NOW,
+    error = { class = class, status = null, api_error_code = null, param = null, reason = reason,
+      retryable = retryable },
+  })
+end
+
+-- The terminal step: state, result, stream entry and wake-up together.
+-- `out` is the outcome (or a stored return value in mode "message"); '' publishes nothing.
+local function conclude(job, state, out, ttl_ms, stream_max)
+  local id = job.id
+  redis.call('HSET', job_key(id), 'state', state, 'finished_at', NOW)
+  redis.call('HDEL', job_key(id), 'worker', 'cancel', 'due_at', 'again')
+  if job.deadline_at then redis.call('ZREM', queue_key(job.queue, 'deadlines'), id) end
+  if out ~= '' then
+    redis.call('SET', out_key(id), out, 'PX', ttl_ms)
+    if job.mode == 'job' then
+      redis.call('XADD', P .. 'outcomes', 'MAXLEN', '~', stream_max, '*',
+        'job_id', id, 'kind', job.actor, 'site', job.site, 'state', state, 'outcome', out)
+    end
+    redis.call('PUBLISH', P .. 'done:' .. id, state)
+  end
+  redis.call('PEXPIRE', job_key(id), ttl_ms)
+  redis.call('PEXPIRE', hist_key(id), ttl_ms)
+  if state == 'succeeded' then
+    redis.call('DEL', msg_key(id))
+  else
+    redis.call('PEXPIRE', msg_key(id), ttl_ms)
+  end
+end
+
+-- Set a job aside with its reason: in the list of the dead (terminal) or of the held (for a person).
+local function set_aside(job, state, reason)
+  redis.call('HSET', job_key(job.id), 'reason', reason)
+  redis.call('ZADD', P .. (state == 'held' and 'held' or 'dead'), NOW, job.id)
+end
+
+local function bury(job, class, reason, ttl_ms, stream_max)
+  set_aside(job, 'failed', reason)
+  local out = job.mode == 'job' and outcome_of(job, 'failed', class, reason, true) or ''
+  conclude(job, 'failed', out, ttl_ms, stream_max)
+end
+
+-- End the lease if it is still this one; the fence counts deliveries and never goes back.
+local function end_lease(id, fence)
+  local job = read_job(id)
+  if not job or job.state ~= 'running' or job.fence ~= fence then return nil end
+  redis.call('ZREM', queue_key(job.queue, 'leases'), id)
+  free_slot(job.queue, job.site)
+  return job
+end
+
+local function note_attempt(id, entry)
+  if entry ~= '' then redis.call('RPUSH', hist_key(id), entry) end
+end
+
+-- Whoever reads it next must know that an earlier delivery may have reached the API.
+local function remember_unsure(job)
+  if not job.unsure_since then
+    redis.call('HSET', job_key(job.id), 'unsure_since', job.delivered_at or NOW)
+  end
+end
+
+-- One new record, in its line or among the delayed. `e` is an entry as enqueue.lua describes it.
+local function admit(e)
+  local due = NOW + e.delay_ms
+  local delayed = e.delay_ms > 0
+  redis.call('SET', msg_key(e.id), e.message)
+  local fields = { 'v', '1', 'mode', e.mode, 'actor', e.actor, 'queue', e.queue, 'site', e.site,
+    'lane', e.lane, 'mark', e.mark, 'state', delayed and 'delayed' or 'queued', 'enqueued_at', NOW }
+  if e.key ~= '' then fields[#fields + 1] = 'key'; fields[#fields + 1] = e.key end
+  if delayed then fields[#fields + 1] = 'due_at'; fields[#fields + 1] = due end
+  if e.deadline_ms > 0 then
+    fields[#fields + 1] = 'deadline_at'
+    fields[#fields + 1] = NOW + e.deadline_ms
+    redis.call('ZADD', queue_key(e.queue, 'deadlines'), NOW + e.deadline_ms, e.id)
+  end
+  redis.call('HSET', job_key(e.id), unpack(fields))
+  if delayed then
+    redis.call('ZADD', queue_key(e.queue, 'delayed'), due, e.id)
+  else
+    into_line(e.queue, e.site, e.lane, e.id, false)
+  end
+end
+
+local ENTRY_SIZE = 11
+
+-- The entry at ARGV[i]: id, mode, mark, queue, actor, site, lane, key, delay_ms, deadline_ms, message.
+local function entry_at(i)
+  return { id = ARGV[i], mode = ARGV[i + 1], mark = ARGV[i + 2], queue = ARGV[i + 3],
+    actor = ARGV[i + 4], site = ARGV[i + 5], lane = ARGV[i + 6], key = ARGV[i + 7],
+    delay_ms = tonumber(ARGV[i + 8]), deadline_ms = tonumber(ARGV[i + 9]), message = ARGV[i + 10] }
+end
+
+-- Take in one entry; says new, known, conflict or again.
+--   mode "job": the mark is a digest; another digest under the same id is a conflict.
+--   mode "message": the mark is the token of one send; the same token is the same send repeated by the
+--   client, another token for a running message asks for one more run after this one.
+local function accept(e)
+  local job = read_job(e.id)
+  if not job then
+    admit(e)
+    return 'new'
+  end
+  if e.mode == 'job' then
+    return job.mark == e.mark and 'known' or 'conflict'
+  end
+  if job.mark == e.mark or job.state == 'queued' or job.state == 'delayed' then return 'known' end
+  if job.state == 'running' then
+    redis.call('HSET', job_key(e.id), 'mark', e.mark, 'again', e.delay_ms)
+    redis.call('SET', msg_key(e.id), e.message)
+    return 'again'
+  end
+  redis.call('DEL', job_key(e.id), out_key(e.id), hist_key(e.id))
+  redis.call('ZREM', P .. 'dead', e.id)
+  admit(e)
+  return 'new'
+end
+
+-- The same message once more, after delay_ms: it goes on living instead of ending.
+local function live_on(job, delay_ms)
+  redis.call('HSET', job_key(job.id), 'state', 'delayed', 'due_at', NOW + delay_ms, 'deliveries', 0)
+  redis.call('HDEL', job_key(job.id), 'worker', 'again')
+  redis.call('ZADD', queue_key(job.queue, 'delayed'), NOW + delay_ms, job.id)
+end
+
+-- Take in the n entries at ARGV[i] that follow from the ending of `job`; true when it follows itself.
+local function follow(job, i, n, rung)
+  local lives = false
+  for _ = 1, n do
+    local e = entry_at(i)
+    if e.id == job.id and e.mode == 'message' then
+      lives = true
+      redis.call('HSET', job_key(e.id), 'mark', e.mark)
+      redis.call('SET', msg_key(e.id), e.message)
+      live_on(job, e.delay_ms)
+      rung[job.queue] = true
+    elseif accept(e) == 'new' then
+      rung[e.queue] = true
+      redis.call('SADD', P .. 'queues', e.queue)
+    end
+    i = i + ENTRY_SIZE
+  end
+  return lives
+end
+
+-- Hand out no more jobs of the site; they stay in their lines.
+local function park(site, reason)
+  redis.call('HSET', site_key(site), 'parked', reason, 'parked_at', NOW)
+  redis.call('SADD', P .. 'sites', site)
+  for _, queue in ipairs(redis.call('SMEMBERS', P .. 'queues')) do
+    redis.call('ZREM', queue_key(queue, 'turn'), site)
+  end
+end
