@@ -1,0 +1,185 @@
+"""A job, validated: the one way from what an app gives to what is enqueued.
+
+kind, payload, options -> validate -> ValidJob -> job record -> request
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from marshmallow import ValidationError
+
+from schemas.base import JobSchema
+from schemas.gift_checkout import GiftCheckoutSchema
+from schemas.options import OptionsSchema
+from schemas.personalized_offer import PersonalizedOfferSchema, RelaxedPersonalizedOfferSchema
+from schemas.problems import WHOLE, tidy
+from schemas.table import Table, to_rows
+
+#: What `request_context` must hold: all that the documentation asks for, or what there is.
+RequestContext = Literal["strict", "relaxed"]
+
+#: The largest payload, in bytes of its canonical JSON in UTF-8.
+PAYLOAD_MAX_BYTES = 64 * 1024
+
+#: Options that shape the request; the others say when to run it.
+REQUEST_OPTIONS = ("skip", "business_entity_id", "brand_id", "origin")
+
+#: Fields that body and header may both carry; the API refuses a request in which they differ.
+SHARED_FIELDS = ("business_entity_id", "brand_id")
+
+_SCHEMAS: dict[str, dict[RequestContext, JobSchema]] = {
+    "gift_checkout": dict.fromkeys(("strict", "relaxed"), GiftCheckoutSchema()),
+    "personalized_offer": {
+        "strict": PersonalizedOfferSchema(),
+        "relaxed": RelaxedPersonalizedOfferSchema(),
+    },
+}
+_OPTIONS = OptionsSchema()
+
+#: The kinds of job, one for each call.
+KINDS = tuple(_SCHEMAS)
+
+_TOO_LARGE = f"Larger than {PAYLOAD_MAX_BYTES} bytes of JSON."
+
+
+@dataclass(frozen=True, slots=True)
+class ValidJob:
+    """A job that passed validation; its repr shows the kind alone.
+
+    Args:
+        kind: one of `KINDS`.
+        payload: the body, canonical: JSON-safe, None stripped, decimals as plain text, in the
+            caller's order and spelling of tables. Validating it again changes nothing.
+        options: the options that were given, canonical and JSON-safe.
+    """
+
+    kind: str
+    payload: dict[str, Any] = field(repr=False)
+    options: dict[str, Any] = field(repr=False)
+
+    def request_digest(self, site: str) -> str:
+        """Fingerprint of the request, to tell the same job from another one under the same key.
+
+        Rows and columns, and any order of fields, give the same digest; when the job runs
+        (deadline, delay, lane) is no part of it.
+
+        Args:
+            site: name of the site.
+
+        Returns:
+            SHA-256, 64 hexadecimal digits.
+        """
+        request = {
+            "kind": self.kind,
+            "site": site,
+            "payload": rows_form(self.kind, self.payload),
+            "options": {
+                name: self.options[name] for name in REQUEST_OPTIONS if name in self.options
+            },
+        }
+        canonical = json.dumps(request, sort_keys=True, separators=(",", ":"), allow_nan=False)
+        return hashlib.sha256(canonical.encode("ascii")).hexdigest()
+
+
+def validate(
+    kind: str,
+    payload: Mapping[str, Any] | None,
+    options: Mapping[str, Any] | None = None,
+    *,
+    request_context: RequestContext = "strict",
+) -> ValidJob:
+    """Check a job whole and bring it into its canonical form.
+
+    Args:
+        kind: one of `KINDS`.
+        payload: fields of the body; None is `{}`.
+        options: see `schemas.options`; None is `{}`.
+        request_context: `strict` demands what the documentation demands of it.
+
+    Raises:
+        ValidationError: its `messages` are flat: field path to a list of texts. No text or path
+            holds a value.
+    """
+    schemas = _SCHEMAS.get(kind) if isinstance(kind, str) else None
+    if schemas is None:
+        raise ValidationError({"kind": [f"Must be one of: {', '.join(KINDS)}."]})
+    body, problems = _loaded(schemas[request_context], payload, "")
+    chosen, more = _loaded(_OPTIONS, options, "options")
+    problems |= more
+    if not problems:
+        problems = _disagreements(body, chosen)
+    if problems:
+        raise ValidationError(problems)
+    return ValidJob(kind=kind, payload=body, options=chosen)
+
+
+def rows_form(kind: str, payload: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the payload with every table as rows, for comparing; the other fields as they are.
+
+    Args:
+        kind: one of `KINDS`.
+        payload: a canonical payload of that kind.
+    """
+    fields = _SCHEMAS[kind]["strict"].fields
+    return {
+        name: to_rows(value)
+        if isinstance(fields[name], Table) and isinstance(value, Mapping)
+        else value
+        for name, value in payload.items()
+    }
+
+
+def _loaded(
+    schema: JobSchema, given: Mapping[str, Any] | None, prefix: str
+) -> tuple[dict[str, Any], dict[str, list[str]]]:
+    if given is None:
+        given = {}
+    if _surely_too_large(given):
+        return {}, {prefix or WHOLE: [_TOO_LARGE]}
+    try:
+        loaded: dict[str, Any] = schema.load(given)
+    except ValidationError as error:
+        # Only the messages go on: the error itself holds what was given.
+        return {}, tidy(error.messages_dict, prefix)
+    text = json.dumps(loaded, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
+    if len(text) > PAYLOAD_MAX_BYTES // 4 and len(text.encode()) > PAYLOAD_MAX_BYTES:
+        return {}, {prefix or WHOLE: [_TOO_LARGE]}
+    return loaded, {}
+
+
+def _surely_too_large(given: object) -> bool:
+    """Add up the least size the JSON can have, and stop as soon as that is too much.
+
+    So a huge or endless structure costs no more than a large valid one. What is no JSON counts as
+    a byte: the schema refuses it later.
+    """
+    size = 0
+    waiting = [given]
+    while waiting and size <= PAYLOAD_MAX_BYTES:
+        value = waiting.pop()
+        if isinstance(value, str):
+            size += len(value) + 2
+        elif isinstance(value, Mapping):
+            for key, member in value.items():
+                if member is not None:
+                    size += 4 + (len(key) if isinstance(key, str) else 0)
+                    waiting.append(member)
+        elif isinstance(value, list | tuple):
+            size += 2 + len(value)
+            waiting.extend(value)
+        else:
+            size += 1
+    return size > PAYLOAD_MAX_BYTES
+
+
+def _disagreements(payload: Mapping[str, Any], options: Mapping[str, Any]) -> dict[str, list[str]]:
+    return {
+        f"options.{name}": [f"Differs from `{name}` of the payload: the API refuses both."]
+        for name in SHARED_FIELDS
+        if name in payload and name in options and payload[name] != options[name]
+    }

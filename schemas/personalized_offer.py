@@ -1,0 +1,54 @@
+"""The body of a request for personalized offers: POST /personalized_offers.
+
+Source: Chargebee's API documentation, "List personalized offers", and its OpenAPI file. The
+documentation requires four fields of `request_context`, the OpenAPI file and the SDKs none: the
+strict schema asks for the four (a request that has them is always legal), the relaxed one does
+not.
+"""
+
+from __future__ import annotations
+
+from marshmallow import fields
+
+from schemas.base import JobSchema
+from schemas.fields import Email, LocaleTag, Text, TextList, TimeZone
+from schemas.free_object import FreeObject
+
+
+class RelaxedRequestContextSchema(JobSchema):
+    """Where the offer will be shown; nothing in it is required."""
+
+    user_agent = Text(255)
+    locale = LocaleTag(50)
+    timezone = TimeZone(64)
+    url = Text(250)
+    referrer_url = Text(250)
+
+
+class RequestContextSchema(RelaxedRequestContextSchema):
+    """Where the offer will be shown, complete as the documentation wants it."""
+
+    user_agent = Text(255, required=True)
+    locale = LocaleTag(50, required=True)
+    timezone = TimeZone(64, required=True)
+    url = Text(250, required=True)
+
+
+class RelaxedPersonalizedOfferSchema(JobSchema):
+    """The whole body; sent as JSON, in which an empty list or object stays."""
+
+    customer_id = Text(50, required=True)
+    subscription_id = Text(50)
+    first_name = Text(150)
+    last_name = Text(150)
+    email = Email(70)
+    roles = TextList(50)
+    external_user_id = Text(50)
+    custom = FreeObject()
+    request_context = fields.Nested(RelaxedRequestContextSchema(), allow_none=True)
+
+
+class PersonalizedOfferSchema(RelaxedPersonalizedOfferSchema):
+    """The whole body, with a complete `request_context` or none."""
+
+    request_context = fields.Nested(RequestContextSchema(), allow_none=True)
