@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
@@ -13,6 +14,13 @@ from rig.processes import Processes, end_leftovers
 from rig.sandbox import SandboxServer
 from rig.server import RedisServer
 from rig.server import free_port as find_free_port
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """`--faults=full` (or `LARGESSE_FAULTS=full`) runs the fault matrix in its full size."""
+    parser.addoption(
+        "--faults", choices=["quick", "full"], default=os.environ.get("LARGESSE_FAULTS", "quick")
+    )
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -147,10 +147,10 @@ class Processes:
         self._started.append(process)
         return process
 
-    def end(self) -> None:
-        """End every process that still runs, the last one first."""
+    def end(self, *, grace_s: float = 3.0) -> None:
+        """End every process that still runs, the last one first; SIGKILL after the grace."""
         for process in reversed(self._started):
-            process.end()
+            process.end(grace_s=grace_s)
 
 
 def environment(changes: Mapping[str, str | None] | None = None) -> dict[str, str]:

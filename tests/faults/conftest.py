@@ -1,0 +1,58 @@
+"""Fixtures of the fault tests: a stage per broker, figures for the report."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from rig.brokers import Kind
+from rig.figures import Figures
+from rig.processes import Processes
+from rig.proxy import ChaosProxy
+from rig.server import RedisServer
+from rig.stage import Stage
+
+
+@pytest.fixture(params=["stock"])
+def kind(request: pytest.FixtureRequest) -> Kind:
+    """The broker under test: the one dramatiq brings, then the engine's."""
+    chosen: Kind = request.param
+    return chosen
+
+
+@pytest.fixture
+def make_stage(kind: Kind, tmp_path: Path, spawn: Processes) -> Iterator[Callable[..., Stage]]:
+    """Set a stage on a server: `make_stage(server, worker_port=...)`."""
+    stages: list[Stage] = []
+
+    def make(server: RedisServer, **options: Any) -> Stage:
+        folder = tmp_path / f"stage-{len(stages)}"
+        folder.mkdir()
+        stages.append(Stage(kind, server, folder, spawn, **options))
+        return stages[-1]
+
+    yield make
+    spawn.end(grace_s=0)
+    for stage in stages:
+        stage.close()
+
+
+@pytest.fixture
+def stage(make_stage: Callable[..., Stage], redis_server: RedisServer) -> Stage:
+    """A stage on a server of the test's own, AOF always."""
+    return make_stage(redis_server)
+
+
+@pytest.fixture
+def proxy(redis_server: RedisServer) -> Iterator[ChaosProxy]:
+    """A chaos proxy before the test's server."""
+    with ChaosProxy(redis_server.port) as chaos:
+        yield chaos
+
+
+@pytest.fixture
+def figures(request: pytest.FixtureRequest) -> Figures:
+    """Note measured figures for the reports: `figures.note("D9", kind, p50_ms=...)`."""
+    return Figures(Path(request.config.rootpath) / "build" / "faults.jsonl")
