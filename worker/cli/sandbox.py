@@ -1,0 +1,7 @@
+"""``largesse sandbox``."""
+
+from __future__ import annotations
+
+from worker.sandbox.command import sandbox
+
+__all__ = ["sandbox"]
