@@ -20,8 +20,8 @@ from __future__ import annotations
 import math
 import random
 from dataclasses import dataclass, replace
-from typing import Final, Literal
 
+from worker.decision import Action, Decision
 from worker.errors import (
     AmbiguousError,
     ApiError,
@@ -32,6 +32,27 @@ from worker.errors import (
     SettingsError,
     ThrottledError,
     UnavailableError,
+)
+from worker.retry_policy import (
+    AMBIGUOUS_FLOOR_MS,
+    CLOCK_STEP_MS,
+    FLOOR_MS,
+    INTERNAL_ATTEMPTS,
+    LOCK_TIMEOUT_MS,
+    MAINTENANCE_CODES,
+    MAINTENANCE_MS,
+    NOT_SENT_CAP_MS,
+    RETRY_AFTER_MAX_MS,
+    RETRY_AFTER_MIN_MS,
+    SERVER_ERROR_ATTEMPTS,
+    SPREAD,
+    SPREAD_MIN_MS,
+    THIRD_PARTY_MS,
+    THROTTLE_PAUSE_MS,
+    UNAVAILABLE_RETRY_AFTER_MAX_MS,
+    UNREADABLE_ATTEMPTS,
+    OnAmbiguous,
+    RetryPolicy,
 )
 
 __all__ = [
@@ -44,108 +65,8 @@ __all__ = [
     "may_send",
 ]
 
-Action = Literal["retry", "fail", "expire", "hold", "reissue", "park_site"]
-OnAmbiguous = Literal["hold", "reissue"]
-
-#: Attempts. With base and cap below, twelve of them and their 30 s time-outs (at most 811 s of
-#: waiting and 360 s of calls) end well inside the 25 minutes of the idempotency window.
-DEFAULT_MAX_ATTEMPTS: Final = 12
-#: ms, ceiling of the first wait: a shopper may be waiting, so the first repeat comes soon.
-DEFAULT_BASE_MS: Final = 500
-#: ms, ceiling of every wait: five minutes, so that a long outage is noticed to be over soon.
-DEFAULT_CAP_MS: Final = 300_000
-#: ms since the job was due: a day. Not-sent and throttled burn no attempt; this is their bound.
-DEFAULT_HORIZON_MS: Final = 86_400_000
-#: ms since the first delivery: 25 of the API's 30 minutes, so that clocks that differ, a slow
-#: connection and the attempt's own time-out never carry a repeat over the edge.
-DEFAULT_WINDOW_MS: Final = 1_500_000
-#: ms, least wait of a backoff: lets a reset connection or a restarting proxy go first.
-FLOOR_MS: Final = 50
-#: ms, least wait after an unknown outcome: the attempt we gave up on may still be running there,
-#: and its own repeat would meet it.
-AMBIGUOUS_FLOOR_MS: Final = 1_000
-#: ms, ceiling of a wait when nothing was sent: probing an address costs the API nothing.
-NOT_SENT_CAP_MS: Final = 30_000
-#: ms, bounds of Retry-After on a 429; the limit resets in about a minute, so a longer wish is a
-#: mistake of a proxy and a shorter one than a second spares nothing.
-RETRY_AFTER_MIN_MS: Final = 1_000
-RETRY_AFTER_MAX_MS: Final = 120_000
-#: ms, pause of the site when a 429 names none. Source: "until the limit resets (in approximately
-#: a minute)".
-THROTTLE_PAUSE_MS: Final = 60_000
-#: ms, wait after `lock_timeout`: two calls met at one record; the other ends in a moment.
-LOCK_TIMEOUT_MS: Final = (1_000, 5_000)
-#: ms, wait after `third_party_api_request_limit_exceeded`: a gateway's limit, not the site's.
-THIRD_PARTY_MS: Final = (15_000, 60_000)
-#: ms, wait and pause of the site while it is read-only or not ready: maintenance takes minutes.
-MAINTENANCE_MS: Final = (60_000, 180_000)
-#: ms, upper bound of Retry-After on a 503: maintenance may be announced in minutes, not hours.
-UNAVAILABLE_RETRY_AFTER_MAX_MS: Final = 600_000
-#: Part of a told wait that is added at random, and its least in ms: a fleet that was told the
-#: same moment must not come back in the same moment.
-SPREAD: Final = 0.1
-SPREAD_MIN_MS: Final = 1_000
-#: Attempts after a 500: the API calls it a bug of its own, and most bugs do not pass.
-SERVER_ERROR_ATTEMPTS: Final = 5
-#: Attempts after a 2xx that cannot be read: a captive page or a proxy passes or does not.
-UNREADABLE_ATTEMPTS: Final = 3
-#: Attempts after an exception that is no error of ours: a bug; once more may meet another state.
-INTERNAL_ATTEMPTS: Final = 3
-#: ms that a clock may step back (a failover to another Redis) and still be believed.
-CLOCK_STEP_MS: Final = 5_000
-
-MAINTENANCE_CODES: Final = frozenset({"site_not_ready", "site_read_only_mode"})
 
 _MAX_DOUBLINGS = 40
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RetryPolicy:
-    """How one kind of job is repeated.
-
-    Attributes:
-        max_attempts: attempts that may burn, the first included; at least 1.
-        base_ms: ceiling of the first wait, ms; it doubles with every attempt.
-        cap_ms: ceiling of every wait, ms.
-        horizon_ms: ms from when the job was due to the start of its last attempt.
-        window_ms: ms from the first delivery in which the idempotency key is relied upon.
-        on_ambiguous: what becomes of a job whose outcome is unknown when it may not be repeated
-            any more: `hold` it for a person, or `reissue` it with a new key.
-    """
-
-    max_attempts: int = DEFAULT_MAX_ATTEMPTS
-    base_ms: int = DEFAULT_BASE_MS
-    cap_ms: int = DEFAULT_CAP_MS
-    horizon_ms: int = DEFAULT_HORIZON_MS
-    window_ms: int = DEFAULT_WINDOW_MS
-    on_ambiguous: OnAmbiguous = "hold"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Decision:
-    """What becomes of a job after a failed attempt.
-
-    Attributes:
-        action: `retry` with the same key; `fail`; `expire`; `hold` for a person; `reissue` with a
-            new key, the old one recorded as a possible orphan; `park_site` and put the job back.
-        delay_ms: ms until the next attempt, for `retry` and `reissue`; else 0.
-        counted: True when the attempt burnt one of `max_attempts`.
-        executed_unknown: True when the API may have executed this attempt.
-        pause_site_ms: ms to stop the whole site for, or None.
-        park_reason: why the site is parked: an api_error_code or a word; else None.
-        error_class: `not_sent`, `throttled`, `unavailable`, `ambiguous`, `rejected`,
-            `misconfigured`, `invalid`, `internal` or `expired`.
-        why: one sentence for the outcome and the log; holds no value of a payload.
-    """
-
-    action: Action
-    error_class: str
-    why: str
-    delay_ms: int = 0
-    counted: bool = False
-    executed_unknown: bool = False
-    pause_site_ms: int | None = None
-    park_reason: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -260,8 +181,10 @@ def _first_thought(error: Exception, case: _Case) -> Decision:
             why = f"the API rejected the request: {error}"
             return Decision(action="fail", error_class="rejected", why=why, counted=True)
         case MisconfiguredError():
-            reason = error.api_error_code or f"http_{error.status or error.reason}"
-            return _parked(reason, f"no request of this site can succeed: {error}")
+            http = f"http_{error.status}" if error.status is not None else error.reason
+            return _parked(
+                error.api_error_code or http, f"no request of this site can succeed: {error}"
+            )
         case SettingsError():
             return _parked("settings", str(error))
         case InvalidJobError():
@@ -370,36 +293,51 @@ def _spread(delay_ms: int, rng: random.Random) -> int:
 
 
 def _bound(thought: Decision, case: _Case) -> Decision:
-    """Let the deadline, the unknown, the window and the horizon have their say, in this order."""
-    again = thought.action in {"retry", "park_site"}
-    start_ms = case.now_ms + thought.delay_ms
-    if again and case.deadline_ms is not None and start_ms > case.deadline_ms:
-        why = f"the next attempt would start after the deadline; {thought.why}"
-        return replace(_ended(thought, "expire", why), error_class="expired")
-    if thought.action == "park_site":
+    """Let the deadline, the horizon, the unknown and the window have their say."""
+    if thought.error_class in {"rejected", "invalid"} and thought.action == "fail":
         return thought
+    if thought.action in {"retry", "park_site"} and _misses_deadline(thought, case):
+        return _expired(thought)
+    horizon_ms = case.enqueued_ms + case.policy.horizon_ms
+    if thought.action == "retry" and case.now_ms + thought.delay_ms > horizon_ms:
+        thought = _ended(thought, "fail", "the horizon is reached")
     unknown = not case.repeatable and (case.unsure or thought.executed_unknown)
-    late = start_ms > case.enqueued_ms + case.policy.horizon_ms
-    if thought.action == "retry" and late:
-        thought = _ended(thought, "fail", f"{thought.why}; the horizon is reached")
-    if not unknown or thought.error_class in {"rejected", "invalid"}:
-        return thought
+    if unknown and thought.action in {"retry", "fail"}:
+        thought = _unknown(thought, case)
+        if thought.action != "retry" and _misses_deadline(thought, case):
+            return _expired(thought)
+    return thought
+
+
+def _unknown(thought: Decision, case: _Case) -> Decision:
+    """Keep a job that may have made a page from being repeated too late, or given up silently."""
+    hold = case.policy.on_ambiguous == "hold"
     if thought.action == "fail":
-        # A page may have been made. Nobody was given its address, so a merchant who chose
-        # `reissue` loses nothing by a plain failure; everybody else is asked.
-        held = case.policy.on_ambiguous == "hold"
-        return replace(thought, action="hold") if held else thought
+        # Nobody was given the address of the page there may be. Who chose `reissue` can live
+        # with that page and with a plain failure; everybody else is asked.
+        return replace(thought, action="hold") if hold else thought
     since_ms = case.first_sent_ms
     if since_ms is None:
-        since_ms = case.now_ms if not case.unsure else -case.policy.window_ms
+        since_ms = case.now_ms - (case.policy.window_ms if case.unsure else 0)
+    start_ms = case.now_ms + thought.delay_ms
     if may_send(case.policy, repeatable=False, unsure_since_ms=since_ms, now_ms=start_ms):
         return thought
-    closed = replace(thought, why=f"{thought.why}; the idempotency window closes before")
-    if case.policy.on_ambiguous == "hold":
-        return _ended(closed, "hold", closed.why)
-    return replace(closed, action="reissue")
+    reason = "the idempotency window closes before the next attempt"
+    if hold:
+        return _ended(thought, "hold", reason)
+    return replace(thought, action="reissue", why=f"{thought.why}; {reason}")
 
 
-def _ended(thought: Decision, action: Action, why: str) -> Decision:
+def _misses_deadline(thought: Decision, case: _Case) -> bool:
+    return case.deadline_ms is not None and case.now_ms + thought.delay_ms > case.deadline_ms
+
+
+def _expired(thought: Decision) -> Decision:
+    ended = _ended(thought, "expire", "the next attempt would start after the deadline")
+    return replace(ended, error_class="expired")
+
+
+def _ended(thought: Decision, action: Action, reason: str) -> Decision:
     # The site's pause stands: it is about the site, not about this job.
+    why = f"{thought.why}; {reason}"
     return replace(thought, action=action, why=why, delay_ms=0, park_reason=None)

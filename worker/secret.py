@@ -31,13 +31,14 @@ class Secret:
     Args:
         reference: `env:NAME` or `file:/absolute/path`. A variable may itself hold `file:/path`.
         variable: where the reference was written, for error texts.
+        holds: what the value is, for error texts.
         environ: the variables to read from; the process's own when None.
 
     Raises:
         SettingsError: the text is not a reference. It is not repeated: it may be a key.
     """
 
-    __slots__ = ("_environ", "reference")
+    __slots__ = ("_environ", "_holds", "reference")
 
     reference: str
 
@@ -46,6 +47,7 @@ class Secret:
         reference: str,
         *,
         variable: str = "api_key",
+        holds: str = "the site's API key",
         environ: Mapping[str, str] | None = None,
     ) -> None:
         scheme, _, target = reference.partition(":")
@@ -56,6 +58,7 @@ class Secret:
             raise SettingsError(variable, *_LITERAL_KEY)
         self.reference = reference
         self._environ = environ
+        self._holds = holds
 
     def read(self) -> str:
         """Read the value now, so that a rotated key is taken up without a restart.
@@ -69,14 +72,22 @@ class Secret:
         """
         scheme, _, target = self.reference.partition(":")
         if scheme == "file":
-            return _printable(_read_file(target), target)
+            return self._check(_read_file(target, self._holds), target)
         environ = os.environ if self._environ is None else self._environ
         value = environ.get(target, "").strip()
         if value.startswith("file:/"):
-            return _printable(_read_file(value.removeprefix("file:")), target)
+            return self._check(_read_file(value.removeprefix("file:"), self._holds), target)
         if not value:
-            raise SettingsError(target, "is not set", "Export it with the site's API key.")
-        return _printable(value, target)
+            raise SettingsError(target, "is not set", f"Export it with {self._holds}.")
+        return self._check(value, target)
+
+    def _check(self, value: str, source: str) -> str:
+        if not value:
+            raise SettingsError(source, "is empty", f"Put {self._holds} into it.")
+        if not _PRINTABLE.match(value):
+            problem = "holds blanks or characters that do not belong there"
+            raise SettingsError(source, problem, f"Put {self._holds} into it, on one line.")
+        return value
 
     def __repr__(self) -> str:
         return f"Secret({self.reference!r})"
@@ -91,22 +102,13 @@ class Secret:
         return (Secret, (self.reference,))
 
 
-def _read_file(path: str) -> str:
+def _read_file(path: str, holds: str) -> str:
     try:
         with Path(path).open("rb") as file:
             raw = file.read(MAX_SECRET_BYTES + 1)
-    except OSError as error:
+    except (OSError, ValueError) as error:
         problem = f"cannot be read ({type(error).__name__})"
         raise SettingsError(path, problem, "Check that it exists and who may read it.") from None
     if len(raw) > MAX_SECRET_BYTES:
-        raise SettingsError(path, "is too long for a key", "Put nothing but the key into it.")
+        raise SettingsError(path, "is too long", f"Put nothing but {holds} into it.")
     return raw.decode("utf-8", errors="replace").strip()
-
-
-def _printable(value: str, source: str) -> str:
-    if not value:
-        raise SettingsError(source, "is empty", "Put the site's API key into it.")
-    if not _PRINTABLE.match(value):
-        problem = "holds characters that no API key has"
-        raise SettingsError(source, problem, "Put nothing but the key into it, on one line.")
-    return value

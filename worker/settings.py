@@ -11,10 +11,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal, Self
 
+from schemas import KINDS
 from worker import variables
 from worker.errors import SettingsError
 from worker.redis_address import RedisAddress
-from worker.retry import OnAmbiguous, RetryPolicy
+from worker.retry_policy import OnAmbiguous, RetryPolicy
 from worker.secret import Secret
 from worker.sites import Site, check_api_url, check_site_name
 from worker.sites_file import load_sites
@@ -25,7 +26,6 @@ _REDIS_VARIABLE = "LARGESSE_REDIS_URL"
 _SITES_VARIABLE = "LARGESSE_SITES"
 _SITE_VARIABLE = "CHARGEBEE_SITE"
 _KEY_VARIABLE = "CHARGEBEE_API_KEY"
-KINDS = ("gift_checkout", "personalized_offer")
 _NO_SITE = "Set CHARGEBEE_SITE, or name a file of sites in LARGESSE_SITES."
 
 
@@ -159,7 +159,7 @@ def _read_redis_url(environ: Mapping[str, str]) -> str:
         remedy = "Set it to the URL of Redis, such as redis://localhost:6379/0."
         raise SettingsError(_REDIS_VARIABLE, "is not set", remedy)
     if url.startswith("file:/"):
-        return Secret(url, variable=_REDIS_VARIABLE).read()
+        return Secret(url, variable=_REDIS_VARIABLE, holds="the URL of Redis").read()
     return url
 
 

@@ -6,17 +6,13 @@ three. Wrong values are refused with a text that names the variable and never th
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any, Final, Literal
+from typing import Final
 
-from environs import Env, EnvError
+from worker import retry_policy, sites
+from worker.variable import Variable
 
-from worker import retry, sites
-from worker.errors import SettingsError
-
-__all__ = ["SITE_VARIABLES", "VARIABLES", "Variable", "retry_variables"]
+__all__ = ["SITE_VARIABLES", "VARIABLES", "retry_variables"]
 
 #: Prefix of every key in Redis. One word is enough until two fleets share one Redis.
 DEFAULT_NAMESPACE: Final = "largesse"
@@ -26,7 +22,7 @@ DEFAULT_SHARDS: Final = 1
 #: As the documentation has it: a request that meets the strict rule is always legal.
 DEFAULT_REQUEST_CONTEXT: Final = "strict"
 #: Minutes of the API's 30 in which a repeat is sent while an outcome is unknown.
-DEFAULT_WINDOW_MINUTES: Final = retry.DEFAULT_WINDOW_MS / 60_000
+DEFAULT_WINDOW_MINUTES: Final = retry_policy.DEFAULT_WINDOW_MS / 60_000
 #: A person decides, as a second hosted page may otherwise exist without anybody knowing.
 DEFAULT_ON_AMBIGUOUS: Final = "hold"
 #: Seconds that results without a page are kept: a week, so that a Friday's failure is still
@@ -58,139 +54,17 @@ DEFAULT_LOG_FORMAT: Final = "json"
 DEFAULT_LOG_LEVEL: Final = "info"
 
 #: First waits, caps and horizons of a kind that has no row of its own in `KIND_DEFAULTS`.
-GENERIC_DEFAULTS: Final = retry.RetryPolicy()
+GENERIC_DEFAULTS: Final = retry_policy.RetryPolicy()
 #: Offers are shown while a customer waits at a cancel page: short waits, and after a quarter of
 #: an hour nobody looks any more.
-OFFER_DEFAULTS: Final = retry.RetryPolicy(
+OFFER_DEFAULTS: Final = retry_policy.RetryPolicy(
     max_attempts=6, base_ms=250, cap_ms=15_000, horizon_ms=900_000
 )
-KIND_DEFAULTS: Final[Mapping[str, retry.RetryPolicy]] = {"personalized_offer": OFFER_DEFAULTS}
+KIND_DEFAULTS: Final[Mapping[str, retry_policy.RetryPolicy]] = {
+    "personalized_offer": OFFER_DEFAULTS
+}
 
 _REFERENCE_WINDOW_MINUTES = 29
-
-ValueKind = Literal["int", "float", "bool", "text", "choice"]
-_ARTICLES: Mapping[ValueKind, str] = {
-    "int": "a whole number",
-    "float": "a number",
-    "bool": "true or false",
-    "text": "a text",
-    "choice": "one of the choices",
-}
-_READERS: Mapping[ValueKind, str] = {
-    "int": "int",
-    "float": "float",
-    "bool": "bool",
-    "text": "str",
-    "choice": "str",
-}
-
-
-class _MappingEnv(Env):
-    """An environs reader of a given mapping instead of the process's environment.
-
-    A variable that is set to nothing counts as not set: compose files write those.
-    """
-
-    def __init__(self, environ: Mapping[str, str]) -> None:
-        super().__init__()
-        self._given = environ
-
-    def _get_from_environ(
-        self,
-        key: str,
-        default: Any,
-        *,
-        proxied: bool = False,  # noqa: ARG002 - the base class's signature
-    ) -> tuple[str, Any, str | None]:
-        return key, self._given.get(key) or default, None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Variable:
-    """One environment variable.
-
-    Attributes:
-        name: of the variable.
-        field: of `Settings`, `Site` or `RetryPolicy` that it fills.
-        kind: how its text is read.
-        default: value when it is not set; None for "none".
-        unit: of the value; empty for a text or a choice.
-        reason: why the default is what it is, or what the variable does.
-        low: least value.
-        high: greatest value, or None.
-        choices: allowed texts, for kind `choice`.
-        pattern: what a text must look like, or None.
-    """
-
-    name: str
-    field: str
-    kind: ValueKind = "text"
-    default: Any = None
-    unit: str = ""
-    reason: str
-    low: float = 0
-    high: float | None = None
-    choices: tuple[str, ...] = ()
-    pattern: str | None = None
-
-    def read(self, environ: Mapping[str, str]) -> Any:
-        """Read the value.
-
-        Args:
-            environ: the variables.
-
-        Returns:
-            The value in its own type, or the default when the variable is not set.
-
-        Raises:
-            SettingsError: it cannot be read or is out of bounds.
-        """
-        env = _MappingEnv({name: text.strip() for name, text in environ.items()})
-        parse = getattr(env, _READERS[self.kind])
-        try:
-            value = parse(self.name, self.default)
-        except EnvError:
-            raise self.refuse(f"is not {_ARTICLES[self.kind]}") from None
-        self.check(value)
-        return value
-
-    def check(self, value: Any) -> None:
-        """Check a value that is already in its own type.
-
-        Raises:
-            SettingsError: it is out of bounds.
-        """
-        if value is None and self.default is None:
-            return
-        if self.kind == "choice" and value not in self.choices:
-            raise self.refuse("is not one of the choices")
-        if self.kind in {"int", "float"} and not self._fits(value):
-            raise self.refuse("is out of bounds")
-        if self.pattern is not None and not re.fullmatch(self.pattern, value):
-            raise self.refuse("has characters that are not allowed, or too many")
-
-    def _fits(self, value: float) -> bool:
-        return value >= self.low and (self.high is None or value <= self.high)
-
-    def refuse(self, problem: str) -> SettingsError:
-        """Make the error for a wrong value.
-
-        Args:
-            problem: what is wrong, without the value.
-        """
-        return SettingsError(self.name, problem, f"Write {self.bounds()}, or leave it out.")
-
-    def bounds(self) -> str:
-        """Say in words what may be written."""
-        if self.kind == "choice":
-            return " or ".join(self.choices)
-        if self.kind in {"int", "float"}:
-            upper = "" if self.high is None else f" to {self.high:g}"
-            unit = f" ({self.unit})" if self.unit else ""
-            return f"{_ARTICLES[self.kind]} from {self.low:g}{upper}{unit}"
-        if self.pattern is not None:
-            return f"a text that matches {self.pattern}"
-        return _ARTICLES[self.kind]
 
 
 VARIABLES: Final[tuple[Variable, ...]] = (

@@ -1,0 +1,37 @@
+"""What becomes of a job after a failed attempt."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+__all__ = ["Action", "Decision"]
+
+Action = Literal["retry", "fail", "expire", "hold", "reissue", "park_site"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Decision:
+    """What becomes of a job after a failed attempt.
+
+    Attributes:
+        action: `retry` with the same key; `fail`; `expire`; `hold` for a person; `reissue` with a
+            new key, the old one recorded as a possible orphan; `park_site` and put the job back.
+        delay_ms: ms until the next attempt, for `retry` and `reissue`; else 0.
+        counted: True when the attempt burnt one of `max_attempts`.
+        executed_unknown: True when the API may have executed this attempt.
+        pause_site_ms: ms to stop the whole site for, or None.
+        park_reason: why the site is parked: an api_error_code or a word; else None.
+        error_class: `not_sent`, `throttled`, `unavailable`, `ambiguous`, `rejected`,
+            `misconfigured`, `invalid`, `internal` or `expired`.
+        why: one sentence for the outcome and the log; holds no value of a payload.
+    """
+
+    action: Action
+    error_class: str
+    why: str
+    delay_ms: int = 0
+    counted: bool = False
+    executed_unknown: bool = False
+    pause_site_ms: int | None = None
+    park_reason: str | None = None
