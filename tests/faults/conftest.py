@@ -15,7 +15,7 @@ from rig.server import RedisServer
 from rig.stage import Stage
 
 
-@pytest.fixture(params=["stock"])
+@pytest.fixture(params=["stock", "ours"])
 def kind(request: pytest.FixtureRequest) -> Kind:
     """The broker under test: the one dramatiq brings, then the engine's."""
     chosen: Kind = request.param

@@ -79,4 +79,7 @@ def test_live_job_is_not_run_elsewhere(stage: Stage, figures: Figures) -> None:
     until(lambda: stage.runs("long") > 1 or stage.kind == "ours", what="a second run")
     time.sleep(0.5)
     figures.note("F8", stage.kind, runs=stage.runs("long"))
-    assert stage.runs("long") == (2 if stage.kind == "stock" else 1)
+    if stage.kind == "stock":
+        assert stage.runs("long") > 1
+    else:
+        assert stage.runs("long") == 1

@@ -56,8 +56,8 @@ def test_jobs_of_a_lost_fetch_reply_run(
     """F6: the stock broker counts the jobs of a reply that never came as taken, for ever."""
     stage = make_stage(redis_server, worker_port=proxy.port)
     worker = stage.worker(socket_timeout_s=0.5, lease_ms=2_000)
-    worker.pause()  # so that the next fetch finds the jobs and its reply finds no way back
-    proxy.set(drop_down=True)
+    worker.pause()  # so that one fetch finds all the jobs
+    proxy.set(drop_down_at=b'"actor_name"')  # a reply that carries a message
     for job in JOBS:
         stage.send(job)
     worker.resume()

@@ -34,17 +34,23 @@ def make_broker(
     Args:
         kind: `stock` for dramatiq's RedisBroker, `ours` for the engine.
         url: the server.
-        lease_ms: lease of the engine.
+        lease_ms: lease of the engine; it is renewed three times as often.
         heartbeat_ms: heartbeat timeout of the stock broker.
         maintenance: chance of maintenance of the stock broker, in a million.
         retries: redis-py's retries for the stock broker, without waits; its own ten when None.
-        socket_timeout_s: socket timeout of the stock broker's client; redis-py's 5 s when None.
+        socket_timeout_s: socket timeout of the client; 5 s for both when None.
         results_url: stock results go to this server (dramatiq's Results middleware).
     """
     if kind == "ours":
         from worker.engine.broker import EngineBroker
+        from worker.engine.connection import connect
 
-        return EngineBroker(url=url, namespace=NAMESPACE, lease_ms=lease_ms)
+        client = connect(url)
+        if socket_timeout_s is not None:
+            client.connection_pool.connection_kwargs["socket_timeout"] = socket_timeout_s
+        return EngineBroker(
+            client=client, namespace=NAMESPACE, lease_ms=lease_ms, renew_ms=lease_ms // 3
+        )
     address = urlsplit(url)
     options: dict[str, Any] = {"host": address.hostname, "port": address.port}
     if retries is not None:

@@ -37,6 +37,7 @@ class Faults:
         loss: share 0..1 of chunks that come late, as after retransmissions.
         stall_up, stall_down: hold the bytes back until healed, as a partition does.
         drop_up, drop_down: throw the bytes away; the direction stays dead on that connection.
+        drop_down_at: the same for the way down, from the first chunk that has these bytes in it.
         refuse: reset every new connection.
         cut_up_after, cut_down_after: bytes of one connection that pass before it is reset.
         bytes_per_s: throttle, each way and connection.
@@ -49,6 +50,7 @@ class Faults:
     stall_down: bool = False
     drop_up: bool = False
     drop_down: bool = False
+    drop_down_at: bytes | None = None
     refuse: bool = False
     cut_up_after: int | None = None
     cut_down_after: int | None = None
@@ -213,6 +215,8 @@ class ChaosProxy:
                 chunk = b""
             faults = self.faults
             dead = dead or getattr(faults, f"drop_{way}")
+            if way == "down" and faults.drop_down_at:
+                dead = dead or faults.drop_down_at in chunk
             if dead and chunk:
                 continue
             limit = getattr(faults, f"cut_{way}_after")

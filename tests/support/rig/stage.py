@@ -6,8 +6,6 @@ import json
 from pathlib import Path
 from typing import Any
 
-import dramatiq
-
 from rig.brokers import NAMESPACE, STOCK_NAMESPACE, Kind, make_broker
 from rig.probe import QUEUE, register
 from rig.processes import Process, Processes
@@ -40,7 +38,7 @@ class Stage:
         self.folder = folder
         self.worker_port = worker_port or server.port
         self._spawn = spawn
-        self.broker: dramatiq.Broker = make_broker(kind, server.url)
+        self.broker: Any = make_broker(kind, server.url)
         self.actor = register(self.broker, folder)
 
     def close(self) -> None:
@@ -111,11 +109,11 @@ class Stage:
 
     def open_messages(self) -> int:
         """Messages that the broker still owes an ending: waiting, delayed or taken."""
-        with self.server.client() as client:
-            if self.kind == "stock":
-                names = (f"{STOCK_NAMESPACE}:{QUEUE}.msgs", f"{STOCK_NAMESPACE}:{QUEUE}.DQ.msgs")
+        if self.kind == "stock":
+            names = (f"{STOCK_NAMESPACE}:{QUEUE}.msgs", f"{STOCK_NAMESPACE}:{QUEUE}.DQ.msgs")
+            with self.server.client() as client:
                 return sum(client.hlen(name) for name in names)
-            return len(client.keys(f"{{{NAMESPACE}:0}}:msg:*"))
+        return sum(self.broker.depth(QUEUE))
 
     def dead_letters(self) -> int:
         """Messages that the broker has put aside as failed."""
@@ -128,11 +126,6 @@ class Stage:
         """Messages in the stock broker's list: those that some worker could still take."""
         with self.server.client() as client:
             return int(client.llen(f"{STOCK_NAMESPACE}:{QUEUE}"))
-
-    @property
-    def message(self) -> dramatiq.Message[Any]:
-        """A message of the actor, not enqueued."""
-        return self.actor.message("shape")
 
     def spoil(self, message_id: str) -> str:
         """Overwrite the stored message that was sent last with bytes that are no message."""
