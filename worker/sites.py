@@ -233,7 +233,7 @@ _ENTITY_RULE = (
 _COUNT_RULE = (_is_count, "is not a whole number from 0", "Write a count; 0 means no limit.")
 _FIELD_RULES: Mapping[str, tuple[Callable[[object], bool], str, str]] = {
     "protocol": (
-        lambda value: value in {"https", "http"},
+        lambda value: isinstance(value, str) and value in {"https", "http"},
         "is neither https nor http",
         "Leave it out.",
     ),

@@ -55,7 +55,7 @@ def load_sites(
         raise SettingsError(VARIABLE, problem, "Add a table such as [sites.acme] to it.")
     sites = {name: _read_site(name, table, environ) for name, table in tables.items()}
     default = document.get("default_site")
-    if default is not None and default not in sites:
+    if default is not None and default not in list(sites):
         known = ", ".join(sites)
         raise SettingsError("default_site", "names no site of the file", f"Choose from {known}.")
     return sites, default

@@ -130,9 +130,9 @@ class Variable:
         if self.kind == "choice":
             return " or ".join(self.choices)
         if self.kind in {"int", "float"}:
-            upper = "" if self.high is None else f" to {self.high:g}"
+            upper = "" if self.high is None else f" to {self.high}"
             unit = f" ({self.unit})" if self.unit else ""
-            return f"{_ARTICLES[self.kind]} from {self.low:g}{upper}{unit}"
+            return f"{_ARTICLES[self.kind]} from {self.low}{upper}{unit}"
         if self.pattern is not None:
             return f"a text that matches {self.pattern}"
         return _ARTICLES[self.kind]
