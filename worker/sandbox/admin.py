@@ -107,7 +107,7 @@ class Admin:
         given = await _members(
             request, {"site", "id", "email", "first_name", "last_name", "business_entity_id"}
         )
-        if given.get("site") not in self._sandbox.sites or not given.get("email"):
+        if given.get("site", "") not in self._sandbox.sites or not given.get("email"):
             raise ValueError("a customer needs a known site and an email")
         person = Person(given.get("first_name", ""), given.get("last_name", ""), given["email"])
         customer = self._sandbox.customers.create(
@@ -221,21 +221,23 @@ def _guard(handler: Handler) -> Handler:
     return guarded
 
 
-async def _json(request: Request) -> Any:
+async def _json(request: Request, *, object_only: bool = False) -> Any:
     body = await request.body()
     try:
-        return json.loads(body or b"{}")
+        given = json.loads(body or b"{}")
     except ValueError:
-        raise ValueError("the body is not JSON") from None
+        given = None
+    right = isinstance(given, dict) or (isinstance(given, list) and not object_only)
+    if not right:
+        raise ValueError("the body is not what it should be: a JSON object")
+    return given
 
 
 async def _members(request: Request, known: set[str] | None) -> dict[str, Any]:
-    given = await _json(request)
-    if not isinstance(given, dict):
-        raise ValueError("the body should be an object")
+    given: dict[str, Any] = await _json(request, object_only=True)
     unknown = set(given) - known if known is not None else set()
     if unknown:
-        raise ValueError(f"unknown member {sorted(unknown)[0]}")
+        raise ValueError(f"unknown member {min(unknown)}")
     return given
 
 

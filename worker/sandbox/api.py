@@ -115,9 +115,8 @@ class Api:
             delay_s += sandbox.settings.latency_ms / 1000
             if rule is not None:
                 call.entry.fault = rule.fault
-                error = breakage.refusal(rule, sandbox.clock)
-                call.entry.error = error and error.code
-                call.entry.param = error and error.param
+                if (error := breakage.refusal(rule, sandbox.clock)) is not None:
+                    call.entry.error, call.entry.param = error.code, error.param
             try:
                 if rule is not None and not rule.execute:
                     await self._pause(delay_s)

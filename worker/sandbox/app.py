@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from starlette.applications import Starlette
 from starlette.routing import Mount
+from starlette.staticfiles import StaticFiles
 
-from worker.sandbox import admin
+from worker.sandbox import admin, admin_page, checkout
 from worker.sandbox.api import Api
 from worker.sandbox.sandbox import Sandbox
+
+_STATIC = Path(__file__).parent / "static"
 
 
 def create_app(sandbox: Sandbox) -> Starlette:
@@ -15,7 +20,15 @@ def create_app(sandbox: Sandbox) -> Starlette:
     app = Starlette(
         routes=[
             Mount("/api/v2", app=Api(sandbox)),
-            Mount("/_sandbox", routes=admin.routes(sandbox)),
+            Mount("/pages/v3", routes=checkout.routes(sandbox)),
+            Mount(
+                "/_sandbox",
+                routes=[
+                    Mount("/static", app=StaticFiles(directory=_STATIC)),
+                    *admin.routes(sandbox),
+                    *admin_page.routes(sandbox),
+                ],
+            ),
         ],
     )
     app.state.sandbox = sandbox

@@ -49,7 +49,7 @@ class Clock:
         """Make it ``now_ms``, Unix ms."""
         self.advance(now_ms - self.now_ms())
 
-    def freeze(self, frozen: bool) -> None:  # noqa: FBT001
+    def freeze(self, frozen: bool) -> None:
         """Stop the clock, or let it go on from where it stands."""
         now_ms = self.now_ms()
         self._frozen_at_ms = now_ms if frozen else None

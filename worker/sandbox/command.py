@@ -12,7 +12,7 @@ import typer
 EXIT_USAGE = 2
 
 
-def sandbox(
+def sandbox(  # noqa: PLR0917
     host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=0, max=65535, help="0 = any free port.")] = 8400,
     state: Annotated[

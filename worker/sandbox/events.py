@@ -14,6 +14,8 @@ from worker.sandbox.clock import Clock
 from worker.sandbox.hosted_page import HostedPage
 from worker.sandbox.store import Store
 
+_COLUMNS = "id, site, type, occurred_at, page, customer_id, call_skip"
+
 
 class Events:
     """The events of all sites, in order."""
@@ -46,8 +48,8 @@ class Events:
         """
         order = "n" if newest is None else "n DESC"
         rows = self._store.rows(
-            "SELECT id, site, type, occurred_at, page, customer_id, call_skip FROM events "
-            f"WHERE ? IS NULL OR site = ? ORDER BY {order} LIMIT ?",  # noqa: S608
+            f"SELECT {_COLUMNS} FROM events "  # noqa: S608
+            f"WHERE ? IS NULL OR site = ? ORDER BY {order} LIMIT ?",
             (site, site, -1 if newest is None else newest),
         )
         for row in rows:

@@ -65,9 +65,9 @@ def _path(name: str) -> list[str | int]:
     match = _NAME.match(name)
     if match is None:
         raise Refusal(400, message=f"{name} : malformed parameter name", param=name)
+    brackets = match[2][1:-1].split("][") if match[2] else []
     path: list[str | int] = [match[1]]
-    for part in match[2][1:-1].split("][") if match[2] else ():
-        path.append(int(part) if _INDEX.match(part) else part)
+    path += [int(part) if _INDEX.match(part) else part for part in brackets]
     if len(path) > MAX_DEPTH:
         raise Refusal(400, message=f"{name} : nested too deep", param=name)
     return path

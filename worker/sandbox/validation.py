@@ -121,7 +121,7 @@ def read_offer(body: bytes, content_type: str, *, form_allowed: bool) -> dict[st
     if content_type == "application/json":
         given = _json_object(body, "the body")
     elif form_allowed and content_type == "application/x-www-form-urlencoded":
-        given = dict(form.decode(body))
+        given = {str(name): value for name, value in form.decode(body).items()}
         if isinstance(given.get("custom"), str):
             given["custom"] = _json_object(given["custom"].encode(), "custom")
     else:

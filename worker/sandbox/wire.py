@@ -60,7 +60,7 @@ class WireProtocol(H11Protocol):
             scope.setdefault("extensions", {})[EXTENSION] = transport
             await inner(scope, receive, send)
 
-        self.app = app  # type: ignore[assignment]
+        self.app = app
 
 
 class Wire:
