@@ -23,7 +23,7 @@ from schemas.table import Table, to_rows
 #: What `request_context` must hold: all that the documentation asks for, or what there is.
 RequestContext = Literal["strict", "relaxed"]
 
-#: The largest payload, in bytes of its canonical JSON in UTF-8.
+#: The largest payload, in bytes of its canonical JSON in UTF-8, tables as rows.
 PAYLOAD_MAX_BYTES = 64 * 1024
 
 #: Options that shape the request; the others say when to run it.
@@ -125,10 +125,14 @@ def rows_form(kind: str, payload: Mapping[str, Any]) -> dict[str, Any]:
         kind: one of `KINDS`.
         payload: a canonical payload of that kind.
     """
-    fields = _SCHEMAS[kind]["strict"].fields
+    return _as_rows(_SCHEMAS[kind]["strict"], payload)
+
+
+def _as_rows(schema: JobSchema, payload: Mapping[str, Any]) -> dict[str, Any]:
+    fields = schema.fields
     return {
         name: to_rows(value)
-        if isinstance(fields[name], Table) and isinstance(value, Mapping)
+        if isinstance(value, Mapping) and isinstance(fields[name], Table)
         else value
         for name, value in payload.items()
     }
@@ -146,7 +150,8 @@ def _loaded(
     except ValidationError as error:
         # Only the messages go on: the error itself holds what was given.
         return {}, tidy(error.messages_dict, prefix)
-    text = json.dumps(loaded, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
+    rows = _as_rows(schema, loaded)  # so that both spellings of a table have the same bound
+    text = json.dumps(rows, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
     if len(text) > PAYLOAD_MAX_BYTES // 4 and len(text.encode()) > PAYLOAD_MAX_BYTES:
         return {}, {prefix or WHOLE: [_TOO_LARGE]}
     return loaded, {}
