@@ -1,0 +1,93 @@
+"""The names of all log events and the fields each may carry.
+
+A field that is not listed for its event is not printed: that keeps payloads out by default. The
+table is docs/log_events.md; a test compares both.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from typing import Any, Final
+
+__all__ = ["COMMON_FIELDS", "EVENTS", "emit"]
+
+JOB_ENQUEUED: Final = "job.enqueued"
+JOB_STARTED: Final = "job.started"
+JOB_SNOOZED: Final = "job.snoozed"
+JOB_RETRY_SCHEDULED: Final = "job.retry_scheduled"
+JOB_SUCCEEDED: Final = "job.succeeded"
+JOB_FAILED: Final = "job.failed"
+JOB_DEAD_LETTERED: Final = "job.dead_lettered"
+JOB_HELD: Final = "job.held"
+JOB_REISSUED: Final = "job.reissued"
+JOB_EXPIRED: Final = "job.expired"
+JOB_CANCELLED: Final = "job.cancelled"
+API_CALL: Final = "api.call"
+RESULT_PUBLISHED: Final = "result.published"
+SITE_PAUSED: Final = "site.paused"
+SITE_PARKED: Final = "site.parked"
+SITE_RESUMED: Final = "site.resumed"
+WORKER_STARTED: Final = "worker.started"
+WORKER_STOPPED: Final = "worker.stopped"
+WORKER_RESTARTED: Final = "worker.restarted"
+WORKER_CRASHED: Final = "worker.crashed"
+BROKER_AWAY: Final = "broker.away"
+BROKER_BACK: Final = "broker.back"
+
+#: Fields that any line may carry.
+COMMON_FIELDS: Final = (
+    "timestamp",
+    "level",
+    "logger",
+    "event",
+    "process",
+    "trace_id",
+    "suppressed",
+    "traceback",
+)
+
+_JOB = ("job_id", "kind", "site")
+_ERROR = ("error_class", "status", "api_error_code")
+
+#: Event to the fields of its own, in the order of the documentation.
+EVENTS: Final[Mapping[str, tuple[str, ...]]] = {
+    JOB_ENQUEUED: (*_JOB, "lane", "delay_ms"),
+    JOB_STARTED: (*_JOB, "message_id", "attempt", "waited_ms"),
+    JOB_SNOOZED: (*_JOB, "attempt", "delay_ms", *_ERROR, "why"),
+    JOB_RETRY_SCHEDULED: (*_JOB, "attempt", "delay_ms", *_ERROR, "why"),
+    JOB_SUCCEEDED: (*_JOB, "attempts", "duration_ms", "replayed"),
+    JOB_FAILED: (*_JOB, "attempts", "duration_ms", *_ERROR, "param", "why"),
+    JOB_DEAD_LETTERED: (*_JOB, "attempts", "error_class", "why"),
+    JOB_HELD: (*_JOB, "attempts", "error_class", "why"),
+    JOB_REISSUED: (*_JOB, "attempt", "delay_ms", "why"),
+    JOB_EXPIRED: (*_JOB, "attempts", "why"),
+    JOB_CANCELLED: (*_JOB, "attempts"),
+    API_CALL: (*_JOB, "attempt", "method", "path", "duration_ms", "replayed", *_ERROR, "reason"),
+    RESULT_PUBLISHED: (*_JOB, "state", "attempts"),
+    SITE_PAUSED: ("site", "delay_ms", "why"),
+    SITE_PARKED: ("site", "reason"),
+    SITE_RESUMED: ("site", "reason"),
+    WORKER_STARTED: ("worker", "version", "processes", "concurrency"),
+    WORKER_STOPPED: ("worker", "duration_ms", "jobs"),
+    WORKER_RESTARTED: ("worker", "exit_code"),
+    WORKER_CRASHED: ("worker", "error_class"),
+    BROKER_AWAY: ("problem",),
+    BROKER_BACK: ("away_ms",),
+}
+
+
+def emit(
+    logger: logging.Logger, event: str, /, *, level: int = logging.INFO, **fields: Any
+) -> None:
+    """Log an event through the standard library alone, for code that producers import too.
+
+    Args:
+        logger: any logger.
+        event: one of `EVENTS`.
+        level: of `logging`.
+        fields: those of the event. A worker's log shows them as fields; any other handler shows
+            the name of the event, and finds the fields at the record's `fields`.
+    """
+    if logger.isEnabledFor(level):
+        logger.log(level, event, extra={"fields": fields})
