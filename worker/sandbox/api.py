@@ -4,49 +4,26 @@ from __future__ import annotations
 
 import asyncio
 import json
-import re
 import sys
 import time
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 from starlette.types import Receive, Scope, Send
 
 from worker.sandbox import breakage, offers, validation
+from worker.sandbox.call import Call, read_body, read_call
 from worker.sandbox.errors import Refusal
 from worker.sandbox.faults import Rule
 from worker.sandbox.hosted_page import HostedPage
-from worker.sandbox.idempotency import KEY_HEADER, REPLAYED_HEADER, Stored, signature
+from worker.sandbox.idempotency import REPLAYED_HEADER, Stored, signature
 from worker.sandbox.journal import Entry
 from worker.sandbox.sandbox import Sandbox
-from worker.sandbox.sites import Address, read_host
 from worker.sandbox.validation import Context
 from worker.sandbox.wire import Reply, Wire
 
-#: A body above this is refused unread.
-MAX_BODY_BYTES = 2**20
-
-#: Path to kind and method. The group is the id of a page.
-_ROUTES = (
-    (re.compile(r"/api/v2/hosted_pages/checkout_gift_for_items\Z"), "gift_checkout", "POST"),
-    (re.compile(r"/api/v2/personalized_offers\Z"), "personalized_offer", "POST"),
-    (re.compile(r"/api/v2/hosted_pages/([^/]+)/acknowledge\Z"), "acknowledge", "POST"),
-    (re.compile(r"/api/v2/hosted_pages/([^/]+)\Z"), "retrieve", "GET"),
-)
 #: How long a client should wait for a request with the same key to end.
 _LOCK_WAIT_S = 1
-
-
-@dataclass(slots=True)
-class _Call:
-    """One request as it was read."""
-
-    entry: Entry
-    headers: dict[str, str]
-    address: Address
-    body: bytes
-    page_id: str = ""
-    allowed_method: str = ""
 
 
 class _StoppingError(Exception):
@@ -61,18 +38,23 @@ class Api:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request, log it, and break the answer when a fault asks for it."""
-        body = await _read_body(receive)
+        body = await read_body(receive)
         if body is None:
             return
         began = time.perf_counter()
-        call = self._read(scope, body)
+        call = read_call(
+            scope,
+            body,
+            n=self._sandbox.journal.next_n(),
+            now_ms=self._sandbox.clock.now_ms(),
+        )
         try:
             reply, rule = await self._answer(call)
         except _StoppingError:
             Wire(scope, receive).abort()
             return
         broken = reply if rule is None else breakage.mangle(rule, reply, self._sandbox.clock)
-        call.entry.status = broken.status if broken else _sent_status(rule)
+        call.entry.status = broken.status if broken else _sent_status(rule, reply)
         call.entry.took_ms = round((time.perf_counter() - began) * 1000)
         self._log(call.entry)
         if broken is not None:
@@ -80,30 +62,7 @@ class Api:
         elif rule is not None:
             await breakage.play(rule, reply, Wire(scope, receive))
 
-    def _read(self, scope: Scope, body: bytes) -> _Call:
-        pairs = [(k.decode("latin-1"), v.decode("latin-1")) for k, v in scope["headers"]]
-        headers = dict(pairs)
-        host = headers.get("host", "")
-        entry = Entry(
-            n=self._sandbox.journal.next_n(),
-            at_ms=self._sandbox.clock.now_ms(),
-            method=scope["method"],
-            path=scope["path"],
-            host=host,
-            headers=[(k, "Basic ****" if k == "authorization" else v) for k, v in pairs],
-            body=body.decode("utf-8", "replace"),
-            idempotency_key=headers.get(KEY_HEADER),
-        )
-        call = _Call(entry, headers, read_host(host), body)
-        for pattern, kind, method in _ROUTES:
-            if match := pattern.match(scope["path"]):
-                entry.kind = kind
-                call.page_id = match[1] if match.groups() else ""
-                call.allowed_method = method
-                break
-        return call
-
-    async def _answer(self, call: _Call) -> tuple[Reply, Rule | None]:
+    async def _answer(self, call: Call) -> tuple[Reply, Rule | None]:
         """The answer as it should be, and the fault that it is to suffer."""
         try:
             site = self._admit(call)
@@ -127,12 +86,12 @@ class Api:
         finally:
             sandbox.limits.leave(site)
 
-    def _admit(self, call: _Call) -> str:
+    def _admit(self, call: Call) -> str:
         """Find the site, check the path, and take a place under the limits."""
         sandbox = self._sandbox
         site = sandbox.sites.authenticate(call.address, call.headers.get("authorization"))
         call.entry.site = site
-        self._check_path(call)
+        call.check_path()
         settings = sandbox.settings
         wait_ms = sandbox.limits.enter(
             site,
@@ -148,24 +107,16 @@ class Api:
             )
         return site
 
-    def _check_path(self, call: _Call) -> None:
-        kind, address = call.entry.kind, call.address
-        wrong_host = address.site is not None and address.grow != (kind == "personalized_offer")
-        if kind is None or wrong_host:
-            raise Refusal(404, message="there is no such path on this host")
-        if call.entry.method != call.allowed_method:
-            raise Refusal(405, message=f"the path takes {call.allowed_method} only")
-
-    async def _execute(self, call: _Call, site: str, delay_s: float) -> Reply:
+    async def _execute(self, call: Call, site: str, delay_s: float) -> Reply:
         """Carry the request out once per idempotency key, or repeat its answer."""
         sandbox = self._sandbox
-        context = validation.read_context(call.headers)
+        context = validation.read_context(call.pairs)
         call.entry.skip = list(context.skip)
         key = call.entry.idempotency_key if call.entry.method == "POST" else None
         if key is None:
             await self._pause(delay_s)
             return self._perform(call, site, context, None)
-        sign = signature(call.entry.path, call.headers.items(), call.body)
+        sign = signature(call.entry.path, call.pairs, call.body)
         while (running := sandbox.idempotency.in_progress(site, key, sign)) is not None:
             if sandbox.settings.concurrent_duplicate == "lock_timeout":
                 raise self._lock_timeout()
@@ -185,7 +136,7 @@ class Api:
         finally:
             sandbox.idempotency.end(site, key)
 
-    def _perform(self, call: _Call, site: str, context: Context, sign: str | None) -> Reply:
+    def _perform(self, call: Call, site: str, context: Context, sign: str | None) -> Reply:
         """Carry it out and bind the answer to the key, both or neither."""
         sandbox = self._sandbox
         with sandbox.store.transaction():
@@ -198,7 +149,7 @@ class Api:
         call.entry.executed = True
         return reply
 
-    def _operate(self, call: _Call, site: str, context: Context) -> dict[str, Any]:
+    def _operate(self, call: Call, site: str, context: Context) -> dict[str, Any]:
         kind = call.entry.kind
         if kind == "gift_checkout":
             return {"hosted_page": self._make_page(call, site, context).as_json()}
@@ -212,9 +163,9 @@ class Api:
             page = self._sandbox.pages.acknowledge(page)
         return {"hosted_page": page.as_json()}
 
-    def _make_page(self, call: _Call, site: str, context: Context) -> HostedPage:
+    def _make_page(self, call: Call, site: str, context: Context) -> HostedPage:
         sandbox = self._sandbox
-        params = validation.read_gift(call.body, _content_type(call))
+        params = validation.read_gift(call.body, call.content_type())
         validation.agree(params, context)
         sandbox.catalogue.check_gift(site, params)
         # A page must open in a browser, so it never names a host that is really the API's.
@@ -231,10 +182,10 @@ class Api:
         call.entry.page_id = page.id
         return page
 
-    def _offer(self, call: _Call, site: str, context: Context) -> dict[str, Any]:
+    def _offer(self, call: Call, site: str, context: Context) -> dict[str, Any]:
         sandbox = self._sandbox
         params = validation.read_offer(
-            call.body, _content_type(call), form_allowed=sandbox.settings.offers_form
+            call.body, call.content_type(), form_allowed=sandbox.settings.offers_form
         )
         validation.agree(params, context)
         sandbox.catalogue.check_offer(site, params)
@@ -249,7 +200,7 @@ class Api:
             headers=breakage.retry_after(form, _LOCK_WAIT_S, self._sandbox.clock),
         )
 
-    def _refused(self, call: _Call, refusal: Refusal) -> Reply:
+    def _refused(self, call: Call, refusal: Refusal) -> Reply:
         call.entry.error = refusal.code
         call.entry.param = refusal.param
         plain = Reply(refusal.status, refusal.body())
@@ -274,28 +225,9 @@ class Api:
             sys.stderr.write(json.dumps(line) + "\n")
 
 
-async def _read_body(receive: Receive) -> bytes | None:
-    """The whole body, cut above the bound; None when the client went away."""
-    body = bytearray()
-    while True:
-        message = await receive()
-        if message["type"] == "http.disconnect":
-            return None
-        if len(body) <= MAX_BODY_BYTES:
-            body += message.get("body", b"")
-        if not message.get("more_body"):
-            return bytes(body)
-
-
-def _content_type(call: _Call) -> str:
-    if len(call.body) > MAX_BODY_BYTES:
-        raise Refusal(400, message="the body is too long")
-    return call.headers.get("content-type", "").partition(";")[0].strip().lower()
-
-
-def _sent_status(rule: Rule | None) -> int | None:
+def _sent_status(rule: Rule | None, reply: Reply) -> int | None:
     """The status line that reached the wire, if one did."""
     if rule is None or rule.fault in ("reset", "garbage"):
         return None
     nothing = rule.parameters.get("at") == "start" or rule.parameters.get("after_bytes") == 0
-    return None if nothing else 200
+    return None if nothing else reply.status

@@ -7,7 +7,7 @@ import binascii
 import ipaddress
 import json
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -132,12 +132,17 @@ def read_offer(body: bytes, content_type: str, *, form_allowed: bool) -> dict[st
     return params
 
 
-def read_context(headers: Mapping[str, str]) -> Context:
+def read_context(pairs: Sequence[tuple[str, str]]) -> Context:
     """Check the ``chargebee-*`` headers of a call; names in lower case.
 
     Raises:
         Refusal: 400 with the name of the header as ``param``.
     """
+    headers: dict[str, str] = {}
+    for name, value in pairs:
+        if name in headers and name.startswith("chargebee-"):
+            raise Refusal(400, "duplicate_entry", message=f"{name} : given twice", param=name)
+        headers[name] = value
     skip = [name for header, name in _SKIP_HEADERS.items() if _is_skip(headers, header)]
     for header, check in _CHECKS.items():
         if header in headers and not check(headers[header]):
