@@ -9,11 +9,13 @@ Only `kind` is required. Empty lines are passed over and counted.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, NoReturn
 
 from worker.errors import InvalidJobError, SettingsError
+from worker.job import Job
+from worker.settings import Settings
 
 __all__ = ["BadLine", "JobLine", "JsonError", "parse_json", "read_jobs"]
 
@@ -30,11 +32,11 @@ class JobLine:
 
     Attributes:
         line: its number, from 1.
-        job: what `Producer.enqueue_many` takes.
+        job: the job it stands for, valid.
     """
 
     line: int
-    job: Mapping[str, Any]
+    job: Job
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,45 +59,38 @@ class BadLine:
 
 
 def read_jobs(
-    lines: Iterable[str],
-    check: Callable[[Mapping[str, Any]], str | None],
-    *,
-    default_site: str | None = None,
+    lines: Iterable[str], settings: Settings, *, default_site: str | None = None
 ) -> Iterator[JobLine | BadLine]:
     """Read and check lines, in order.
 
     Args:
         lines: the text of each line.
-        check: checks one job as the producer will, and returns what tells two requests apart; it
-            raises InvalidJobError or SettingsError.
+        settings: sites and how strict to be.
         default_site: site of the lines that name none; None leaves that to the settings.
 
     Yields:
         A JobLine or a BadLine for each line that is not empty. A key that an earlier line gave
         to another request makes a line bad, too.
     """
-    seen: dict[tuple[Any, Any, str], tuple[int, str | None]] = {}
+    seen: dict[str, tuple[int, str]] = {}
     for number, text in enumerate(lines, start=1):
         if not text.strip():
             continue
         try:
-            job = _job_of(text)
-            if default_site is not None:
-                job.setdefault("site", default_site)
-            digest = check(job)
-            if job.get("key") is not None:
-                place = (job.get("site"), job["kind"], job["key"])
-                first, other = seen.setdefault(place, (number, digest))
-                if other != digest:
-                    problem = f"Belongs to another request since line {first}."
-                    raise InvalidJobError({"key": [problem]})
+            spec = _spec_of(text)
+            spec.setdefault("site", default_site)
+            job = Job.prepare(settings, spec.pop("kind"), spec.pop("payload", None), **spec)
+            first, digest = seen.setdefault(job.id, (number, job.digest))
+            if digest != job.digest:
+                problem = f"Belongs to another request since line {first}."
+                raise InvalidJobError({"key": [problem]})
             yield JobLine(number, job)
         except JsonError as error:
             yield BadLine(number, {"json": [f"{error}."]})
         except InvalidJobError as error:
             yield BadLine(number, error.messages)
         except SettingsError as error:
-            yield BadLine(number, {"site": [str(error)]})
+            yield BadLine(number, {"site": [f"{error.problem}. {error.remedy}"]})
 
 
 def parse_json(text: str) -> Any:
@@ -114,22 +109,22 @@ def parse_json(text: str) -> Any:
         raise JsonError("is nested too deeply") from None
 
 
-def _job_of(text: str) -> dict[str, Any]:
-    job = parse_json(text)
-    if not isinstance(job, dict):
+def _spec_of(text: str) -> dict[str, Any]:
+    spec = parse_json(text)
+    if not isinstance(spec, dict):
         raise JsonError("is no JSON object")
-    faults = {name: ["Unknown field."] for name in job if name not in _MEMBERS}
+    faults = {name: ["Unknown field."] for name in spec if name not in _MEMBERS}
     for name in ("kind", "site", "key"):
-        if not isinstance(job.get(name), str | None):
+        if not isinstance(spec.get(name), str | None):
             faults[name] = ["Not a string."]
     for name in ("payload", "options"):
-        if not isinstance(job.get(name), dict | None):
+        if not isinstance(spec.get(name), dict | None):
             faults[name] = ["Not an object."]
-    if job.get("kind") is None:
+    if spec.get("kind") is None:
         faults["kind"] = ["Missing."]
     if faults:
         raise InvalidJobError(faults)
-    return {name: value for name, value in job.items() if value is not None}
+    return {name: value for name, value in spec.items() if value is not None}
 
 
 def _refuse(_: str) -> NoReturn:

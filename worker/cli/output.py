@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any, Final, NoReturn
 
 import typer
 
@@ -15,6 +15,10 @@ if TYPE_CHECKING:
     from rich.console import Console
 
 __all__ = ["fail", "note", "say", "say_json", "stderr_console", "stdout_console"]
+
+
+#: Columns of a table in a pipe or a log: a line stays a line.
+WIDTH_WITHOUT_TERMINAL: Final = 240
 
 
 def say(text: str) -> None:
@@ -47,7 +51,7 @@ def fail(text: str, code: Exit = Exit.INVALID) -> NoReturn:
 
 
 def stdout_console() -> Console:
-    """Console for tables; 120 columns wide where there is no terminal."""
+    """Console for tables; so wide that nothing is folded where there is no terminal."""
     return _console(stderr=False)
 
 
@@ -60,5 +64,5 @@ def _console(*, stderr: bool) -> Console:
     from rich.console import Console  # noqa: PLC0415 - only commands that draw pay for it
 
     stream = sys.stderr if stderr else sys.stdout
-    width = None if stream.isatty() else 120
+    width = None if stream.isatty() else WIDTH_WITHOUT_TERMINAL
     return Console(stderr=stderr, width=width, highlight=False, emoji=False)

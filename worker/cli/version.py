@@ -34,7 +34,7 @@ def version(
     *,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
-    """Show the versions of Largesse and of what it stands on."""
+    """Show versions: of Largesse and what it stands on."""
     found = versions()
     if as_json:
         say_json(found)

@@ -1,0 +1,34 @@
+"""The commands of `largesse`, put together.
+
+Each command is a function in a file of its own that imports what is heavy when it runs, so that
+help, completion and `enqueue` are quick.
+"""
+
+from __future__ import annotations
+
+import typer
+
+from worker.cli.demo import demo
+from worker.cli.doctor import doctor
+from worker.cli.enqueue import enqueue
+from worker.cli.request import request
+from worker.cli.result import result
+from worker.cli.sandbox import sandbox
+from worker.cli.version import version
+from worker.cli.worker import worker
+
+__all__ = ["app"]
+
+app = typer.Typer(
+    name="largesse",
+    help="A queue worker for Chargebee gift checkouts and personalized offers.",
+    no_args_is_help=True,
+    # Plain help is quick, fits every terminal and can be searched.
+    rich_markup_mode=None,
+    # A traceback with the values of variables would show payloads and keys.
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["--help", "-h"]},
+)
+
+for _command in (demo, worker, sandbox, enqueue, result, request, doctor, version):
+    app.command()(_command)

@@ -1,0 +1,36 @@
+"""`largesse doctor`."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Annotated
+
+import typer
+
+from worker.cli.exits import Exit
+from worker.cli.output import say, say_json
+
+__all__ = ["doctor"]
+
+
+def doctor(
+    *,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print one JSON object for each check.")
+    ] = False,
+) -> None:
+    """Check settings, Redis, keys and sites; name remedies.
+
+    Nothing is written to Redis and nothing is sent to the API.
+    """
+    from worker.checks import check_all  # noqa: PLC0415 - heavy
+
+    failed = False
+    for check in check_all():
+        failed |= check.status == "fail"
+        if as_json:
+            say_json(dataclasses.asdict(check))
+        else:
+            remedy = f". {check.remedy}" if check.remedy else ""
+            say(f"{check.status:<5} {check.name:<14} {check.found}{remedy}")
+    raise typer.Exit(Exit.FAILED if failed else Exit.OK)
