@@ -92,6 +92,11 @@ end
 local function lease(id)
   local job = read_job(id)
   if not job or job.state ~= 'queued' then return false end
+  if job.cancel then -- it ran when it was cancelled, and was given back without an attempt's ending
+    conclude(job, 'cancelled', job.mode == 'job'
+      and outcome_of(job, 'cancelled', 'cancelled', 'cancelled', true) or '', ttl_ms, stream_max)
+    return false
+  end
   if job.deadline_at and tonumber(job.deadline_at) <= NOW then
     expire(job)
     return false
