@@ -118,12 +118,14 @@ def test_redact_event_knows_private_names_anywhere() -> None:
             "email": "x",
             "data": {"first_name": "Maria", "list": [{"ip": "1"}, ("maria@example.com",)]},
             "n": 3,
+            "x": [0.5, float("inf")],
             "raw": b"Maria",
             "thing": object(),
         }
     )
     assert line["email"] == REDACTED
     assert line["data"] == {"first_name": REDACTED, "list": [{"ip": REDACTED}, [REDACTED]]}
+    assert line["x"] == [0.5, "inf"]
     assert (line["n"], line["raw"], line["thing"]) == (3, "<bytes>", "<object>")
 
 

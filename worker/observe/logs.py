@@ -11,6 +11,7 @@ through `events.emit`; in a worker its records come out here like all others.
 
 from __future__ import annotations
 
+import json
 import logging
 import os
 import sys
@@ -132,7 +133,7 @@ class _Formatter(ProcessorFormatter):
 def _formatter(log_format: str, stream: TextIO) -> _Formatter:
     renderer: Any
     if log_format == "json":
-        renderer = structlog.processors.JSONRenderer(ensure_ascii=False)
+        renderer = _to_json
     else:
         colors = bool(getattr(stream, "isatty", lambda: False)())
         renderer = structlog.dev.ConsoleRenderer(colors=colors, pad_event_to=0)
@@ -147,6 +148,13 @@ def _formatter(log_format: str, stream: TextIO) -> _Formatter:
             renderer,
         ],
     )
+
+
+_ENCODER: Final = json.JSONEncoder(ensure_ascii=False)
+
+
+def _to_json(_: Any, __: str, event: Event) -> str:
+    return _ENCODER.encode(event)
 
 
 def _merge_fields(_: Any, __: str, event: Event) -> Event:
