@@ -51,7 +51,7 @@ class Api:
         try:
             reply, rule = await self._answer(call)
         except _StoppingError:
-            Wire(scope, receive).abort()
+            await Wire(scope, receive).abort()
             return
         broken = reply if rule is None else breakage.mangle(rule, reply, self._sandbox.clock)
         call.entry.status = broken.status if broken else _sent_status(rule, reply)

@@ -110,9 +110,10 @@ class Wire:
         if not await self._gone(for_s):
             await self.close()
 
-    def abort(self) -> None:
-        """End it at once: the sandbox is stopping."""
+    async def abort(self) -> None:
+        """End it at once, without an answer."""
         self._transport.abort()
+        await self._gone(None)
 
     async def _gone(self, within_s: float | None) -> bool:
         try:
