@@ -96,9 +96,7 @@ def serve() -> Serve:
     """Serve with a handler on a free loopback port: `async with serve(handler) as server`."""
 
     @asynccontextmanager
-    async def served(
-        handler: Handler, tls: ssl.SSLContext | None = None
-    ) -> AsyncIterator[Served]:
+    async def served(handler: Handler, tls: ssl.SSLContext | None = None) -> AsyncIterator[Served]:
         server = Served("")
         tasks: set[asyncio.Task[None]] = set()
 

@@ -32,7 +32,12 @@ CODES: dict[int, tuple[type[ApiError], list[str]]] = {
     400: (
         RejectedError,
         [
-            *("invalid_request", "param_wrong_value", "duplicate_entry", "configuration_incompatible"),
+            *(
+                "invalid_request",
+                "param_wrong_value",
+                "duplicate_entry",
+                "configuration_incompatible",
+            ),
             *("resource_limit_exhausted", "resource_limit_exceeded", "payment_processing_failed"),
             *("payment_method_verification_failed", "payment_method_not_present"),
             *("payment_gateway_currency_incompatible", "payment_intent_invalid"),
@@ -112,7 +117,12 @@ def test_code_maps_to_its_class(
         *((413, RejectedError), (418, RejectedError), (422, RejectedError), (499, RejectedError)),
         *((429, ThrottledError), (500, AmbiguousError), (501, AmbiguousError)),
         *((502, AmbiguousError), (503, UnavailableError), (504, AmbiguousError)),
-        *((505, AmbiguousError), (599, AmbiguousError), (101, AmbiguousError), (999, AmbiguousError)),
+        *(
+            (505, AmbiguousError),
+            (599, AmbiguousError),
+            (101, AmbiguousError),
+            (999, AmbiguousError),
+        ),
     ],
 )
 @pytest.mark.parametrize("body", [b"<html>502</html>", b"", None, b"[]", b'{"message":'], ids=repr)
@@ -185,7 +195,9 @@ def test_pair_of_surrogate_escapes_is_a_character() -> None:
     assert read(200, b'{"a": "\\ud83d\\ude00"}').body == {"a": "😀"}
 
 
-@pytest.mark.parametrize("code", [5, None, ["x"], {"a": 1}, "", "a b", "x" * 101, "é", "<b>", "a\n"])
+@pytest.mark.parametrize(
+    "code", [5, None, ["x"], {"a": 1}, "", "a b", "x" * 101, "é", "<b>", "a\n"]
+)
 def test_odd_code_and_param_are_not_shown(code: object) -> None:
     """What does not look like a name of the API's is left out of the error."""
     error = error_of(400, {"api_error_code": code, "param": code})
@@ -283,8 +295,10 @@ header_names = ["content-encoding", "retry-after", "date", "chargebee-idempotenc
 
 @given(
     status=st.integers(100, 999),
-    body=st.binary() | json_values.map(lambda value: json.dumps(value).encode())
-    | error_bodies.map(lambda value: json.dumps(value).encode()) | st.none(),
+    body=st.binary()
+    | json_values.map(lambda value: json.dumps(value).encode())
+    | error_bodies.map(lambda value: json.dumps(value).encode())
+    | st.none(),
     headers=st.dictionaries(st.sampled_from(header_names), st.text() | st.just("gzip")),
 )
 def test_any_answer_is_an_answer_or_an_api_error(

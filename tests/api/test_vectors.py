@@ -122,7 +122,9 @@ def test_null_is_not_sent_and_empty_values_are(vectors: Vectors, site: Site) -> 
 def test_caller_sets_no_header_of_the_protocol(vectors: Vectors, site: Site) -> None:
     """offer_10: there is no way to override the content type; our own name is sent."""
     with pytest.raises(ValidationError) as caught:
-        schemas.validate("personalized_offer", {"customer_id": "c"}, {"Content-Type": "text/plain"})
+        schemas.validate(
+            "personalized_offer", {"customer_id": "c"}, {"Content-Type": "text/plain"}
+        )
     assert list(caught.value.messages) == ["options.Content-Type"]
     headers = dict(built("offer_10", vectors["offer_10"]["params"], site).headers)
     assert headers["Content-Type"] == vectors["offer_10"]["headers_out"]["Content-Type"]
