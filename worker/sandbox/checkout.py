@@ -68,7 +68,7 @@ class Checkout:
         except Refusal as refusal:
             return self._form(page, errors={"form": refusal.message})
         if not hmac.compare_digest(given.get("token", "").encode(), page.token.encode()):
-            return self._form(page, given, {"form": "this form is stale; send it again"})
+            return self._form(page, given, {"form": "The form was stale. Send it again."})
         if given.get("action") == "cancel":
             return self._notice(self._sandbox.pages.move(page, CANCELLED))
         gift, errors = read_gift(given, today_s=self._sandbox.clock.now_s())

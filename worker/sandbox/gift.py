@@ -45,7 +45,7 @@ def read_gift(given: Mapping[str, str], *, today_s: int) -> tuple[Gift | None, d
     receiver = _read_person(given, "receiver", errors)
     message = given.get("message", "").strip()
     if len(message) > MAX_MESSAGE:
-        errors["message"] = f"at most {MAX_MESSAGE} characters"
+        errors["message"] = f"At most {MAX_MESSAGE} characters."
     scheduled_at = _read_date(given.get("scheduled_date", ""), today_s, errors)
     if errors:
         return None, errors
@@ -128,13 +128,13 @@ def _read_person(given: Mapping[str, str], role: str, errors: dict[str, str]) ->
     texts = {name: given.get(f"{role}_{name}", "").strip() for name in (*_NAMES, "email")}
     for name in _NAMES:
         if not texts[name]:
-            errors[f"{role}_{name}"] = "is needed"
+            errors[f"{role}_{name}"] = "Please fill this in."
         elif len(texts[name]) > MAX_NAME:
-            errors[f"{role}_{name}"] = f"at most {MAX_NAME} characters"
+            errors[f"{role}_{name}"] = f"At most {MAX_NAME} characters."
     try:
         _EMAIL.check(texts["email"], "email")
     except Refusal:
-        errors[f"{role}_email"] = "is not an e-mail address"
+        errors[f"{role}_email"] = "Please enter an e-mail address."
     return Person(**texts)
 
 
@@ -144,9 +144,9 @@ def _read_date(text: str, today_s: int, errors: dict[str, str]) -> int | None:
     try:
         day = date.fromisoformat(text)
     except ValueError:
-        errors["scheduled_date"] = "is not a date"
+        errors["scheduled_date"] = "Please enter a date."
         return None
     if day < datetime.fromtimestamp(today_s, UTC).date():
-        errors["scheduled_date"] = "is in the past"
+        errors["scheduled_date"] = "This day is in the past."
         return None
     return int(datetime.combine(day, time(), UTC).timestamp())
