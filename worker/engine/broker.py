@@ -24,7 +24,8 @@ from dramatiq.middleware import Middleware
 from worker.engine.connection import connect
 from worker.engine.consumer import EngineConsumer
 from worker.engine.delivery import _CURRENT, Delivery
-from worker.engine.entry import Accepted, Entry, batches, entry_of
+from worker.engine.entry import Accepted, Entry, entry_of
+from worker.engine.intake import take_in
 from worker.engine.keys import DEFAULT_NAMESPACE, Keyspace
 from worker.engine.leases import LeaseBook
 from worker.engine.scripts import Scripts
@@ -194,15 +195,7 @@ class EngineBroker(Broker):
         Returns:
             What became of each, in the order of the entries.
         """
-        entries = list(entries)
-        words: dict[int, Accepted] = {}
-        places = {id(entry): place for place, entry in enumerate(entries)}
-        for batch in batches(entries):
-            args = [part for entry in batch for part in entry.arguments()]
-            reply = self.scripts.run("enqueue", batch[0].shard, args)
-            for entry, pair in zip(batch, reply, strict=True):
-                words[places[id(entry)]] = Accepted.of(pair)
-        return [words[place] for place in range(len(entries))]
+        return take_in(self.scripts, list(entries))
 
     # -- signals
 
@@ -247,9 +240,7 @@ class EngineBroker(Broker):
             totals = [total + int(count) for total, count in zip(totals, counts, strict=True)]
         return totals[0], totals[1], totals[2]
 
-    def join(
-        self, queue_name: str, *, timeout: int | None = None, interval: int = 50
-    ) -> None:
+    def join(self, queue_name: str, *, timeout: int | None = None, interval: int = 50) -> None:
         """Wait until no message of the queue waits, is delayed or runs. For tests.
 
         Args:

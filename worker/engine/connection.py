@@ -35,7 +35,9 @@ class Patience:
 
     __slots__ = ("answer_s", "connect_s", "connections", "repeats")
 
-    def __init__(self, *, connect_s: float, answer_s: float, repeats: int, connections: int) -> None:
+    def __init__(
+        self, *, connect_s: float, answer_s: float, repeats: int, connections: int
+    ) -> None:
         self.connect_s = connect_s
         self.answer_s = answer_s
         self.repeats = repeats
@@ -76,9 +78,7 @@ def connect(address: RedisAddress | str, patience: Patience = WORKER) -> redis.R
     return redis.Redis(**_location(where), **options)
 
 
-def connect_async(
-    address: RedisAddress | str, patience: Patience = WORKER
-) -> redis.asyncio.Redis:
+def connect_async(address: RedisAddress | str, patience: Patience = WORKER) -> redis.asyncio.Redis:
     """Make the asyncio client of the same kind as `connect`."""
     where = RedisAddress.parse(address) if isinstance(address, str) else address
     retry = redis.asyncio.retry.Retry(

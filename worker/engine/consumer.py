@@ -87,9 +87,7 @@ class EngineConsumer(Consumer):
                 "fetch", shard, fetch_arguments(self._broker, self._queue, self._book.worker, room)
             )
             self._unreclaimed.discard(shard)
-            batch = Batch(
-                reply, queue=self._queue, shard=shard, lease_ms=self._broker.lease_ms
-            )
+            batch = Batch(reply, queue=self._queue, shard=shard, lease_ms=self._broker.lease_ms)
             if batch.deliveries:
                 crash.point("after_fetch")
             for broken in batch.broken:

@@ -44,7 +44,7 @@ class Delivery(MessageProxy):
         fence: number of this delivery; endings of an earlier one are refused.
         deliveries: deliveries in a row without an ending, this one included.
         attempts: attempts counted before this one.
-        enqueued_at_ms, first_delivery_at_ms: Redis time, Unix ms.
+        enqueued_at_ms, first_delivery_at_ms, delivered_at_ms: Redis time, Unix ms.
         unsure_since_ms: when the first attempt whose outcome is unknown was handed out, or None.
         deadline_at_ms: when it is too late to run, or None.
         epoch: how often the job was given a new idempotency key.
@@ -72,9 +72,15 @@ class Delivery(MessageProxy):
         self.ending: Ending | None = None
         self.follow: list[Entry] = []
         self.sent = False
-        self._fetched_at_ms = now_ms
+        self.delivered_at_ms = now_ms
         self._fetched = time.monotonic()
         self.lease_until = self._fetched + lease_ms / 1000
+
+    # Two deliveries of one message are two things: identity, where dramatiq compares messages.
+    __hash__ = object.__hash__
+
+    def __eq__(self, other: object) -> bool:
+        return self is other
 
     @property
     def job_id(self) -> str:
@@ -83,7 +89,7 @@ class Delivery(MessageProxy):
 
     def now_ms(self) -> int:
         """Give Redis time, Unix ms: the time of the fetch and what has gone by here since."""
-        return self._fetched_at_ms + int((time.monotonic() - self._fetched) * 1000)
+        return self.delivered_at_ms + int((time.monotonic() - self._fetched) * 1000)
 
     def is_leased(self) -> bool:
         """Say whether the lease still holds by our own clock; after a pause of the process it may not."""

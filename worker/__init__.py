@@ -1,0 +1,84 @@
+"""Largesse: a queue worker for Chargebee gift checkouts and personalized offers.
+
+from worker import Producer
+
+producer = Producer.from_env()
+job = producer.gift_checkout({...}, key="order-1042")
+page = job.result(timeout=10).hosted_page
+"""
+
+from __future__ import annotations
+
+from importlib import metadata
+
+import schemas
+
+#: Version of the schemas this worker was written for.
+_CONTRACT = 1
+
+if getattr(schemas, "CONTRACT", None) != _CONTRACT:
+    raise ImportError(
+        f"the package 'schemas' found at {getattr(schemas, '__file__', 'an unknown place')} is not "
+        "the one of Largesse: rename the other one, or put Largesse before it on the path"
+    )
+
+from worker.errors import (  # noqa: E402 - the check above must come first
+    BrokerUnavailableError,
+    InvalidJobError,
+    JobConflictError,
+    JobFailedError,
+    JobHeldError,
+    QueueFullError,
+    ResultExpiredError,
+    ResultMissingError,
+    ResultTimeoutError,
+    SettingsError,
+    WorkerError,
+)
+from worker.handle import AsyncJobHandle, JobHandle  # noqa: E402
+from worker.producer import AsyncProducer, Producer  # noqa: E402
+from worker.results import (  # noqa: E402
+    AsyncResultReader,
+    Failure,
+    HostedPage,
+    JobResult,
+    ResultReader,
+)
+from worker.engine.record import JobState  # noqa: E402, I001
+from worker.settings import Settings  # noqa: E402
+
+__all__ = [
+    "AsyncJobHandle",
+    "AsyncProducer",
+    "AsyncResultReader",
+    "BrokerUnavailableError",
+    "Failure",
+    "HostedPage",
+    "InvalidJobError",
+    "JobConflictError",
+    "JobFailedError",
+    "JobHandle",
+    "JobHeldError",
+    "JobResult",
+    "JobState",
+    "Producer",
+    "QueueFullError",
+    "ResultExpiredError",
+    "ResultMissingError",
+    "ResultReader",
+    "ResultTimeoutError",
+    "Settings",
+    "SettingsError",
+    "WorkerError",
+    "__version__",
+]
+
+
+def _version() -> str:
+    try:
+        return metadata.version("largesse")
+    except metadata.PackageNotFoundError:  # run from a checkout that was never installed
+        return "0"
+
+
+__version__ = _version()

@@ -1,0 +1,197 @@
+"""The actors: load the job, make the call, turn the answer or the error into an ending."""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Mapping
+from typing import Any, Final
+
+import dramatiq
+from dramatiq import Broker
+
+from worker import outcome
+from worker.api.client import ApiClient
+from worker.api.request import ApiRequest, build_request
+from worker.engine import crash
+from worker.engine.delivery import Delivery, current_delivery
+from worker.engine.endings import Bury, Ending, Finish, Release, Retry
+from worker.errors import NotSentError
+from worker.job import QUEUE, idempotency_key
+from worker.operations import OPERATIONS, Operation
+from worker.retry import Decision, close_window, decide, may_send
+from worker.settings import Settings
+
+__all__ = ["Caller", "register"]
+
+#: Most milliseconds that a succeeded result is kept, whatever expiry the API names: 31 days.
+RESULT_TTL_MAX_MS: Final = 31 * 86_400_000
+
+
+class Caller:
+    """Makes the calls of one process.
+
+    Args:
+        settings: sites, policies, bounds.
+        client: the API client; made from the settings when None.
+        rng: source of jitter.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        *,
+        client: ApiClient | None = None,
+        rng: random.Random | None = None,
+    ) -> None:
+        self.settings = settings
+        self.client = client or ApiClient(
+            connect_timeout_s=settings.connect_timeout_s,
+            attempt_timeout_s=settings.attempt_timeout_s,
+            max_body_bytes=settings.max_body_bytes,
+        )
+        self._rng = rng or random.Random()
+
+    async def call(
+        self, operation: Operation, payload: Mapping[str, Any], options: Mapping[str, Any]
+    ) -> None:
+        """Make one attempt of the current delivery and say what becomes of it."""
+        delivery = current_delivery()
+        policy = self.settings.policy(operation.kind)
+        if not delivery.is_leased():
+            delivery.end(Release())
+            return
+        if not may_send(
+            policy,
+            repeatable=operation.repeatable,
+            unsure_since_ms=delivery.unsure_since_ms,
+            now_ms=delivery.now_ms(),
+        ):
+            delivery.end(self._ending(close_window(policy), delivery, None, ""))
+            return
+        at_ms, started = delivery.now_ms(), time.monotonic()
+        try:
+            ending = await self._attempt(operation, payload, options, delivery, at_ms)
+        except Exception as error:  # noqa: BLE001 - every failure is an ending; the policy knows which
+            took_ms = round((time.monotonic() - started) * 1000)
+            if isinstance(error, NotSentError):
+                delivery.sent = False
+            entry = outcome.attempt_entry(
+                at_ms=at_ms, took_ms=took_ms, status=None, error=error,
+                replayed=bool(getattr(error, "replayed", False)),
+            )  # fmt: skip
+            ending = self._ending(self._decide(error, operation, delivery), delivery, error, entry)
+        delivery.end(ending)
+
+    async def _attempt(
+        self,
+        operation: Operation,
+        payload: Mapping[str, Any],
+        options: Mapping[str, Any],
+        delivery: Delivery,
+        at_ms: int,
+    ) -> Ending:
+        request, api_key = self._prepare(operation, payload, options, delivery)
+        crash.point("before_send")
+        delivery.sent = True
+        answer = await self.client.call(request, api_key=api_key)
+        part = operation.read_answer(answer.body, status=answer.status, replayed=answer.replayed)
+        crash.point("after_parse")
+        entry = outcome.attempt_entry(
+            at_ms=at_ms, took_ms=answer.elapsed_ms, status=answer.status, error=None,
+            replayed=answer.replayed,
+        )  # fmt: skip
+        return Finish(
+            outcome=outcome.succeeded(delivery, part, replayed=answer.replayed),
+            ttl_ms=self._ttl_ms(outcome.expiry_of(part), delivery.now_ms()),
+            attempt=entry,
+        )
+
+    def _prepare(
+        self,
+        operation: Operation,
+        payload: Mapping[str, Any],
+        options: Mapping[str, Any],
+        delivery: Delivery,
+    ) -> tuple[ApiRequest, str]:
+        site = self.settings.site(delivery.site)
+        keyed = operation.idempotent or self.settings.offers_idempotency_key
+        request = build_request(
+            operation,
+            site=site,
+            payload=payload,
+            options=options,
+            idempotency_key=idempotency_key(delivery.job_id, delivery.epoch) if keyed else None,
+        )
+        return request, site.api_key.read()
+
+    def _decide(self, error: Exception, operation: Operation, delivery: Delivery) -> Decision:
+        since_ms = delivery.unsure_since_ms
+        if since_ms is None and delivery.sent:
+            since_ms = delivery.delivered_at_ms
+        return decide(
+            error,
+            policy=self.settings.policy(operation.kind),
+            operation_repeatable=operation.repeatable,
+            attempt=delivery.attempts + 1,
+            first_sent_ms=since_ms,
+            # A delayed job's time runs from when it could first be sent.
+            enqueued_ms=delivery.first_delivery_at_ms,
+            now_ms=delivery.now_ms(),
+            deadline_ms=delivery.deadline_at_ms,
+            unsure=delivery.unsure_since_ms is not None,
+            rng=self._rng,
+        )
+
+    def _ending(
+        self, decision: Decision, delivery: Delivery, error: Exception | None, attempt: str
+    ) -> Ending:
+        match decision.action:
+            case "retry" | "reissue" | "park_site":
+                return Retry(
+                    delay_ms=decision.delay_ms,
+                    counted=decision.counted,
+                    unsure=decision.executed_unknown,
+                    attempt=attempt,
+                    pause_site_ms=decision.pause_site_ms or 0,
+                    new_epoch=decision.action == "reissue",
+                    park_reason=decision.park_reason or "",
+                )
+            case "hold":
+                return Bury(
+                    state="held", reason=decision.why, error_class=decision.error_class,
+                    attempt=attempt, counted=decision.counted,
+                )  # fmt: skip
+        state = "expired" if decision.action == "expire" else "failed"
+        text = outcome.failed(
+            delivery, state, error_class=decision.error_class, reason=decision.why, error=error
+        )
+        ttl_ms = self.settings.result_ttl_s * 1000
+        if state == "expired":
+            return Finish(state=state, outcome=text, ttl_ms=ttl_ms, attempt=attempt)
+        return Bury(
+            reason=decision.why, error_class=decision.error_class, outcome=text, ttl_ms=ttl_ms,
+            attempt=attempt,
+        )  # fmt: skip
+
+    def _ttl_ms(self, expires_at: int | None, now_ms: int) -> int:
+        """How long a succeeded result is kept: until its page expires, and a bit more."""
+        if expires_at is None:
+            return self.settings.result_ttl_s * 1000
+        left_ms = max(0, expires_at * 1000 - now_ms) + self.settings.result_margin_s * 1000
+        return min(RESULT_TTL_MAX_MS, max(1000, left_ms))
+
+
+def register(broker: Broker, caller: Caller) -> None:
+    """Bind one actor for each row of the table of operations to the broker."""
+    for operation in OPERATIONS.values():
+        _bind(broker, caller, operation)
+
+
+def _bind(broker: Broker, caller: Caller, operation: Operation) -> None:
+    async def attempt(*, payload: Mapping[str, Any], options: Mapping[str, Any]) -> None:
+        await caller.call(operation, payload, options)
+
+    dramatiq.actor(
+        attempt, broker=broker, actor_name=operation.kind, queue_name=QUEUE, max_retries=0
+    )

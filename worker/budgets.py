@@ -1,0 +1,75 @@
+"""Tells Redis what each site allows, when a worker starts and from time to time after."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from typing import Any, Final
+
+from dramatiq.broker import Broker
+from dramatiq.middleware import Middleware
+
+from worker.engine.broker import Budget, EngineBroker
+from worker.errors import BrokerError
+from worker.settings import Settings
+from worker.sites import Site
+
+__all__ = ["BudgetKeeper", "budget_of"]
+
+_log = logging.getLogger(__name__)
+
+#: Seconds between two writings: a Redis that lost everything learns its limits again.
+REPEAT_S: Final = 60.0
+#: Seconds until the next try while Redis is away.
+AWAY_S: Final = 1.0
+#: A site's burst is this part of its rate: 3 calls at 150 a minute.
+BURST_PART: Final = 50
+
+
+def budget_of(site: Site) -> Budget:
+    """Work out the pace of a site.
+
+    In any minute at most rate + burst + 1 calls can go out; the rate is lowered by as much, so that
+    the site's own count never passes its limit.
+    """
+    allowed = site.rate_per_minute * site.share
+    burst = int(allowed // BURST_PART)
+    rate = max(allowed - burst - 1, allowed / 2) if allowed else 0.0
+    cap = max(1, int(site.max_in_flight * site.share)) if site.max_in_flight else 0
+    return Budget(site.name, rate_per_minute=rate, burst=burst, max_in_flight=cap)
+
+
+class BudgetKeeper(Middleware):
+    """Writes the budgets of all configured sites.
+
+    Args:
+        settings: the sites.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self._budgets = [budget_of(site) for site in settings.sites.values()]
+        self._stopped = threading.Event()
+
+    def before_worker_boot(self, broker: Broker, worker: Any) -> None:
+        """Write once before the first job, if Redis is there; then keep writing."""
+        written = self._write(broker)
+        threading.Thread(
+            target=self._keep, args=(broker, written), name="largesse-budgets", daemon=True
+        ).start()
+
+    def before_worker_shutdown(self, broker: Broker, worker: Any) -> None:
+        """Write no more."""
+        self._stopped.set()
+
+    def _keep(self, broker: Broker, written: bool) -> None:
+        while not self._stopped.wait(REPEAT_S if written else AWAY_S):
+            written = self._write(broker)
+
+    def _write(self, broker: Broker) -> bool:
+        assert isinstance(broker, EngineBroker)  # noqa: S101 - only main.setup adds this middleware
+        try:
+            broker.configure(self._budgets)
+        except BrokerError as error:
+            _log.warning("the sites' budgets are not written yet: %s", error)
+            return False
+        return True

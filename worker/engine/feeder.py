@@ -1,0 +1,180 @@
+"""The feeder of one queue on one shard: fetches as many jobs as there is room for, else waits."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+import time
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Final
+
+import redis.asyncio
+
+from worker.engine import crash
+from worker.engine.away import speaking_to_redis
+from worker.engine.consumer import FETCH_MAX, LOOK_S, fetch_arguments
+from worker.engine.delivery import Batch, Delivery
+from worker.engine.scripts import AsyncScripts
+from worker.errors import BrokerError
+
+if TYPE_CHECKING:
+    from worker.engine.broker import EngineBroker
+
+__all__ = ["Feeder"]
+
+_log = logging.getLogger(__name__)
+
+#: Seconds between tries while Redis is away.
+AWAY_FIRST_S: Final = 0.1
+AWAY_MAX_S: Final = 1.0
+#: Shortest block on the bell, s: 0 would mean for ever.
+WAIT_MIN_S: Final = 0.001
+
+
+class Feeder:
+    """Fetches from one queue of one shard.
+
+    Args:
+        broker: for names and bounds.
+        scripts: the connection for scripts.
+        bell: a client of its own for blocking reads.
+        queue, shard: what to fetch from.
+        worker: who holds the leases; unique per feeder.
+        room: gives how many jobs may start now.
+        wait_for_room: waits until that is above 0.
+        start: takes a batch.
+        look_s: longest block on the bell, s.
+    """
+
+    def __init__(
+        self,
+        broker: EngineBroker,
+        *,
+        scripts: AsyncScripts,
+        bell: redis.asyncio.Redis,
+        queue: str,
+        shard: int,
+        worker: str,
+        room: Callable[[], int],
+        wait_for_room: Callable[[], asyncio.Future[None] | asyncio.Task[None]],
+        start: Callable[[Batch], None],
+        look_s: float = LOOK_S,
+    ) -> None:
+        self._broker = broker
+        self._scripts = scripts
+        self._bell = bell
+        self.queue = queue
+        self.shard = shard
+        self.worker = worker
+        self._room = room
+        self._wait_for_room = wait_for_room
+        self._start = start
+        self._look_s = look_s
+        #: Deliveries in hand, by id, until Redis has taken their endings.
+        self.held: dict[str, Delivery] = {}
+        #: Monotonic seconds of the last answer of Redis to a fetch or a wait.
+        self.looked_at = time.monotonic()
+        self._unsure = True
+
+    async def run(self, stopping: asyncio.Event) -> None:
+        """Feed until told to stop."""
+        away_s = AWAY_FIRST_S
+        while not stopping.is_set():
+            try:
+                if not await self._step(stopping):
+                    return
+                away_s = AWAY_FIRST_S
+            except BrokerError as error:
+                _log.warning("queue %s waits: %s", self.queue, error)
+                await _sleep_or(stopping, away_s * random.uniform(0.5, 1))
+                away_s = min(AWAY_MAX_S, away_s * 2)
+
+    async def _step(self, stopping: asyncio.Event) -> bool:
+        """Fetch once, or wait once; False when it is time to stop."""
+        room = self._room()
+        if room <= 0:
+            return await _first_of(stopping, self._wait_for_room())
+        batch = await self.fetch(min(room, FETCH_MAX))
+        if batch.deliveries or batch.broken:
+            return True
+        wait_s = self._look_s
+        if batch.wait_ms is not None:
+            wait_s = min(wait_s, max(WAIT_MIN_S, batch.wait_ms / 1000))
+        bell = self._broker.keyspace.bell(self.shard, self.queue)
+        ringing = asyncio.ensure_future(self._bell.blpop([bell], timeout=wait_s))
+        with speaking_to_redis():
+            going_on = await _first_of(stopping, ringing)
+        self.looked_at = time.monotonic()
+        return going_on
+
+    async def fetch(self, room: int) -> Batch:
+        """Fetch up to `room` jobs and start them."""
+        if self._unsure:
+            await self._reclaim()
+        self._unsure = True
+        args = fetch_arguments(self._broker, self.queue, self.worker, room)
+        reply = await self._scripts.run("fetch", self.shard, args)
+        self._unsure = False
+        self.looked_at = time.monotonic()
+        batch = Batch(reply, queue=self.queue, shard=self.shard, lease_ms=self._broker.lease_ms)
+        if batch.deliveries:
+            crash.point("after_fetch")
+        self.held.update((one.job_id, one) for one in batch.deliveries)
+        self._start(batch)
+        return batch
+
+    async def _reclaim(self) -> None:
+        """After a lost reply: give back the leases that never arrived here."""
+        given = await self._scripts.run(
+            "reclaim", self.shard, [self.queue, self.worker, *self.held]
+        )
+        if given:
+            _log.warning("gave back %d jobs whose delivery was lost", len(given))
+
+    async def renew(self) -> list[Delivery]:
+        """Extend every lease in hand.
+
+        Returns:
+            The deliveries whose leases are somebody else's by now.
+        """
+        held = list(self.held.values())
+        if not held:
+            return []
+        asked = time.monotonic()
+        args: list[str | int] = [self.queue, self._broker.lease_ms]
+        for one in held:
+            args += [one.job_id, one.fence]
+        reply = await self._scripts.run("renew", self.shard, args)
+        lost_ids = {raw.decode() for raw in reply}
+        lost = []
+        for one in held:
+            if one.job_id not in lost_ids:
+                one.lease_until = asked + self._broker.lease_ms / 1000
+            elif self.held.get(one.job_id) is one:
+                one.lease_until = 0.0
+                lost.append(one)
+        return lost
+
+
+async def _sleep_or(stopping: asyncio.Event, seconds: float) -> None:
+    try:
+        async with asyncio.timeout(seconds):
+            await stopping.wait()
+    except TimeoutError:
+        return
+
+
+async def _first_of(stopping: asyncio.Event, waiting: asyncio.Future[object]) -> bool:
+    """Wait for one of the two; False when it is time to stop. What `waiting` raises is raised."""
+    stop = asyncio.ensure_future(stopping.wait())
+    try:
+        await asyncio.wait({stop, waiting}, return_when=asyncio.FIRST_COMPLETED)
+        if waiting.done():
+            waiting.result()
+        return not stopping.is_set()
+    finally:
+        for future in (stop, waiting):
+            if not future.done():
+                future.cancel()
+                await asyncio.wait({future})

@@ -1,0 +1,205 @@
+"""The worker that runs jobs as tasks on one event loop: hundreds of calls in flight, no thread each.
+
+The same broker, actors, middleware and signals as under dramatiq's own worker threads.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from typing import Final
+
+from worker.engine.broker import EngineBroker
+from worker.engine.connection import WORKER, connect_async
+from worker.engine.consumer import LOOK_S
+from worker.engine.delivery import Batch, Delivery, Undecodable
+from worker.engine.endings import Ending, Finish, Release
+from worker.engine.feeder import Feeder
+from worker.engine.outbox import Outbox
+from worker.engine.runner import Runner
+from worker.engine.scripts import AsyncScripts
+from worker.errors import BrokerError
+from worker.redis_address import RedisAddress
+
+__all__ = ["LoopWorker"]
+
+_log = logging.getLogger(__name__)
+
+#: Jobs that one process runs at the same time, unless told otherwise.
+CONCURRENCY: Final = 128
+#: Seconds that running jobs get at shutdown.
+GRACE_S: Final = 25.0
+#: Seconds for the last endings and releases once the grace is over.
+LAST_S: Final = 1.0
+
+
+class LoopWorker:
+    """Runs the jobs of a broker on the running event loop.
+
+    Args:
+        broker: the broker, its actors declared.
+        address: where Redis is, for connections of the loop.
+        concurrency: most jobs at the same time.
+        queues: the queues to serve; all declared ones when None.
+        grace_s: seconds that running jobs get at shutdown.
+    """
+
+    def __init__(
+        self,
+        broker: EngineBroker,
+        address: RedisAddress | str,
+        *,
+        concurrency: int = CONCURRENCY,
+        queues: set[str] | None = None,
+        grace_s: float = GRACE_S,
+    ) -> None:
+        self.broker = broker
+        self.concurrency = concurrency
+        self._grace_s = grace_s
+        self._runner = Runner(broker)
+        self._client = connect_async(address, WORKER)
+        self._bell = connect_async(address, WORKER)
+        scripts = AsyncScripts(self._client, broker.keyspace, moved_clock=broker.moved_clock)
+        self._outbox = Outbox(broker, scripts, self._ended)
+        self._tasks: dict[Delivery, asyncio.Task[None]] = {}
+        self._room = asyncio.Event()
+        self._room.set()
+        names = sorted(queues or broker.get_declared_queues())
+        places = [(name, shard) for name in names for shard in range(broker.keyspace.shards)]
+        self._feeders = {
+            (queue, shard): Feeder(
+                broker,
+                scripts=scripts,
+                bell=self._bell,
+                queue=queue,
+                shard=shard,
+                worker=f"{broker.broker_id}:{queue}",
+                room=self.room,
+                wait_for_room=self._wait_for_room,
+                start=self._start,
+                look_s=LOOK_S * len(places),
+            )
+            for queue, shard in places
+        }
+
+    def room(self) -> int:
+        """Give how many more jobs may start now."""
+        return self.concurrency - len(self._tasks)
+
+    def running(self) -> int:
+        """Give how many jobs run now."""
+        return len(self._tasks)
+
+    def silence_s(self) -> float:
+        """Give the seconds since the slowest feeder last heard from Redis while it had room."""
+        if not self._feeders or self.room() <= 0:
+            return 0.0
+        return time.monotonic() - min(one.looked_at for one in self._feeders.values())
+
+    async def run(self, stopping: asyncio.Event) -> None:
+        """Work until told to stop, then end or give back what runs.
+
+        Args:
+            stopping: set by the caller, for example on SIGTERM.
+        """
+        self._runner.emit_before("worker_boot", self)
+        outbox = asyncio.create_task(self._outbox.run(), name="outbox")
+        renewal = asyncio.create_task(self._renew_on(), name="renewal")
+        feeders = [
+            asyncio.create_task(one.run(stopping), name=f"feeder {one.queue}:{one.shard}")
+            for one in self._feeders.values()
+        ]
+        self._runner.emit_after("worker_boot", self)
+        try:
+            await asyncio.gather(*feeders)
+            await self._drain()
+        finally:
+            self._runner.emit_before("worker_shutdown", self)
+            for task in (*feeders, renewal, outbox):
+                task.cancel()
+            await asyncio.gather(*feeders, renewal, outbox, return_exceptions=True)
+            self._runner.emit_after("worker_shutdown", self)
+            await self._client.aclose()
+            await self._bell.aclose()
+
+    def _wait_for_room(self) -> asyncio.Task[None]:
+        async def wait() -> None:
+            self._room.clear()
+            if self.room() <= 0:
+                await self._room.wait()
+
+        return asyncio.create_task(wait())
+
+    def _start(self, batch: Batch) -> None:
+        for broken in batch.broken:
+            self._outbox.put(broken, broken.resolve())
+        for delivery in batch.deliveries:
+            task = asyncio.create_task(self._work_on(delivery), name=delivery.job_id)
+            self._tasks[delivery] = task
+
+    async def _work_on(self, delivery: Delivery) -> None:
+        try:
+            await self._runner.run(delivery)
+            ending = delivery.resolve()
+        except asyncio.CancelledError:
+            ending = Release(unsure=delivery.sent)
+        except Exception:
+            # Nothing of a job may take the worker down; the delivery counts as one without an ending.
+            _log.critical("job %s broke its worker's task", delivery.job_id, exc_info=True)
+            delivery.fail()
+            ending = delivery.resolve()
+        self._tasks.pop(delivery, None)
+        self._room.set()
+        if delivery.is_leased() or not isinstance(ending, Release):
+            self._outbox.put(delivery, ending)
+        else:
+            self._forget(delivery)
+
+    def _ended(self, delivery: Delivery | Undecodable, ending: Ending, taken: bool) -> None:
+        if isinstance(delivery, Undecodable):
+            return
+        self._forget(delivery)
+        if not taken:
+            _log.info("the ending of job %s was refused: its lease is over", delivery.job_id)
+        elif isinstance(ending, Release):
+            return
+        elif isinstance(ending, Finish):
+            self._runner.emit_after("ack", delivery)
+        else:
+            self._runner.emit_after("nack" if delivery.failed else "ack", delivery)
+        delivery.clear_exception()
+
+    def _forget(self, delivery: Delivery) -> None:
+        held = self._feeders[delivery.queue_name, delivery.shard].held
+        if held.get(delivery.job_id) is delivery:
+            del held[delivery.job_id]
+
+    async def _renew_on(self) -> None:
+        while True:
+            await asyncio.sleep(self.broker.renew_ms / 1000)
+            for feeder in self._feeders.values():
+                try:
+                    lost = await feeder.renew()
+                except BrokerError as error:
+                    _log.warning("leases of %s were not renewed: %s", feeder.queue, error)
+                    continue
+                for delivery in lost:
+                    _log.warning(
+                        "the lease of job %s is over: it is left to others", delivery.job_id
+                    )
+                    task = self._tasks.get(delivery)
+                    if task is not None:
+                        task.cancel()
+
+    async def _drain(self) -> None:
+        """Let running jobs end within the grace, give the rest back at once."""
+        if self._tasks:
+            await asyncio.wait(set(self._tasks.values()), timeout=self._grace_s)
+        late = list(self._tasks.values())
+        for task in late:
+            task.cancel()
+        if late:
+            await asyncio.wait(late, timeout=LAST_S)
+        if not await self._outbox.drained(LAST_S):
+            _log.warning("%d endings are left to the lapse of their leases", len(self._outbox))

@@ -1,0 +1,189 @@
+"""The job record as readers see it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any, Final
+
+import redis
+import redis.asyncio
+
+from worker.engine.away import speaking_to_redis
+from worker.engine.keys import Keyspace
+
+__all__ = ["TERMINAL", "JobState", "Record", "read_records", "read_records_async"]
+
+#: Ids of one pipeline.
+READ_MAX: Final = 500
+
+
+class JobState(StrEnum):
+    """Where a job is; drawn in docs/job_states.md."""
+
+    QUEUED = "queued"
+    DELAYED = "delayed"
+    RUNNING = "running"
+    HELD = "held"
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"
+    EXPIRED = "expired"
+    CANCELLED = "cancelled"
+
+
+#: States after which nothing happens by itself, and for which one outcome is published.
+TERMINAL: Final = frozenset(
+    {JobState.SUCCEEDED, JobState.FAILED, JobState.EXPIRED, JobState.CANCELLED}
+)
+
+_FIELDS: Final = (
+    "state", "actor", "site", "lane", "key", "attempts", "deliveries", "enqueued_at", "due_at",
+    "deadline_at", "first_delivery_at", "finished_at", "unsure_since", "reason", "epoch", "orphans",
+    "cancel", "last",
+)  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Record:
+    """One job, as it stands in Redis.
+
+    Attributes:
+        job_id, kind, site, lane, key: what it is; `key` is None when the caller gave none.
+        state: where it is.
+        attempts: attempts counted so far.
+        deliveries: deliveries in a row without an ending.
+        enqueued_at_ms, due_at_ms, deadline_at_ms, first_delivery_at_ms, finished_at_ms,
+        unsure_since_ms: Redis time, Unix ms, or None.
+        reason: why it was set aside, or None.
+        epoch: how often it was given a new idempotency key.
+        orphans: how many earlier attempts may have made a page that nobody was given.
+        cancelling: True when it ends as cancelled after its attempt.
+        history: JSON texts of its attempts, oldest first; only where they were asked for.
+        outcome: JSON text of the outcome, or None.
+    """
+
+    job_id: str
+    kind: str
+    site: str
+    lane: str
+    key: str | None
+    state: JobState
+    attempts: int
+    deliveries: int
+    enqueued_at_ms: int | None
+    due_at_ms: int | None
+    deadline_at_ms: int | None
+    first_delivery_at_ms: int | None
+    finished_at_ms: int | None
+    unsure_since_ms: int | None
+    reason: str | None
+    epoch: int
+    orphans: int
+    cancelling: bool
+    history: tuple[bytes, ...]
+    outcome: bytes | None
+
+    @property
+    def is_terminal(self) -> bool:
+        """True when the outcome is there."""
+        return self.state in TERMINAL
+
+    @classmethod
+    def of(
+        cls, job_id: str, values: Sequence[bytes | None], outcome: bytes | None,
+        earlier: Sequence[bytes] = (),
+    ) -> Record | None:  # fmt: skip
+        """Read a record out of its fields; None when there is none."""
+        raw = dict(zip(_FIELDS, values, strict=True))
+        if raw["state"] is None:
+            return None
+
+        def text(field: str) -> str | None:
+            value = raw[field]
+            return None if value is None else value.decode(errors="replace")
+
+        def number(field: str) -> int | None:
+            value = raw[field]
+            return None if value is None else int(float(value))
+
+        last = raw["last"]
+        return cls(
+            job_id=job_id, kind=text("actor") or "", site=text("site") or "",
+            lane=text("lane") or "", key=text("key"), state=JobState(text("state") or ""),
+            attempts=number("attempts") or 0, deliveries=number("deliveries") or 0,
+            enqueued_at_ms=number("enqueued_at"), due_at_ms=number("due_at"),
+            deadline_at_ms=number("deadline_at"),
+            first_delivery_at_ms=number("first_delivery_at"),
+            finished_at_ms=number("finished_at"), unsure_since_ms=number("unsure_since"),
+            reason=text("reason"), epoch=number("epoch") or 0, orphans=number("orphans") or 0,
+            cancelling=raw["cancel"] is not None, outcome=outcome,
+            history=(*earlier, last) if last is not None else tuple(earlier),
+        )  # fmt: skip
+
+
+def _ask(pipe: Any, keyspace: Keyspace, job_ids: Sequence[str], history: bool) -> None:
+    for job_id in job_ids:
+        pipe.hmget(keyspace.job(job_id), _FIELDS)
+        pipe.get(keyspace.outcome(job_id))
+        if history:
+            pipe.lrange(keyspace.history(job_id), 0, -1)
+
+
+def _understand(
+    replies: Sequence[Any], job_ids: Sequence[str], history: bool
+) -> dict[str, Record | None]:
+    width = 3 if history else 2
+    found: dict[str, Record | None] = {}
+    for place, job_id in enumerate(job_ids):
+        fields, outcome, *earlier = replies[place * width : (place + 1) * width]
+        found[job_id] = Record.of(job_id, fields, outcome, *earlier)
+    return found
+
+
+def _cut(job_ids: Iterable[str]) -> list[list[str]]:
+    ids = list(job_ids)
+    return [ids[start : start + READ_MAX] for start in range(0, len(ids), READ_MAX)]
+
+
+def read_records(
+    client: redis.Redis, keyspace: Keyspace, job_ids: Iterable[str], *, history: bool = False
+) -> dict[str, Record | None]:
+    """Read the records of jobs.
+
+    Args:
+        client: a client whose replies are bytes.
+        keyspace: names of the keys.
+        job_ids: ids of jobs.
+        history: read the earlier attempts too.
+
+    Returns:
+        id to record, or None where there is none.
+
+    Raises:
+        BrokerUnavailableError: Redis is away.
+    """
+    found: dict[str, Record | None] = {}
+    with speaking_to_redis():
+        for ids in _cut(job_ids):
+            pipe = client.pipeline(transaction=False)
+            _ask(pipe, keyspace, ids, history)
+            found |= _understand(pipe.execute(), ids, history)
+    return found
+
+
+async def read_records_async(
+    client: redis.asyncio.Redis,
+    keyspace: Keyspace,
+    job_ids: Iterable[str],
+    *,
+    history: bool = False,
+) -> dict[str, Record | None]:
+    """Read the records of jobs; see `read_records`."""
+    found: dict[str, Record | None] = {}
+    with speaking_to_redis():
+        for ids in _cut(job_ids):
+            pipe = client.pipeline(transaction=False)
+            _ask(pipe, keyspace, ids, history)
+            found |= _understand(await pipe.execute(), ids, history)
+    return found

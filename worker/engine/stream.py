@@ -1,0 +1,200 @@
+"""Following the stream of outcomes with a consumer group: at least once, shared, resumable."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import AsyncIterator, Iterator
+from typing import Any, Final
+
+import redis
+import redis.asyncio
+from redis.exceptions import ResponseError
+
+from worker.engine.away import speaking_to_redis
+from worker.engine.keys import Keyspace
+from worker.errors import BrokerError
+
+__all__ = ["AsyncFollower", "Follower"]
+
+_log = logging.getLogger(__name__)
+
+#: Entries of one read.
+READ_MAX: Final = 100
+#: Longest block of one read, ms: below the time the producer's side waits for an answer.
+BLOCK_MS: Final = 500
+#: Milliseconds after which an entry that a consumer took and did not handle goes to another.
+CLAIM_MS: Final = 60_000
+#: Seconds between tries while Redis is away.
+AWAY_S: Final = 0.5
+
+Entries = list[tuple[bytes, dict[bytes, bytes]]]
+
+
+class _Follower:
+    """What both followers know: a group's name and place."""
+
+    def __init__(self, keyspace: Keyspace, *, group: str, consumer: str, start: str) -> None:
+        self._streams = [keyspace.stream(shard) for shard in range(keyspace.shards)]
+        self._group = group
+        self._consumer = consumer
+        self._start = start
+        # What this consumer took before and never handled comes first.
+        self._cursor = dict.fromkeys(self._streams, b"0")
+        self._claimed = 0.0
+
+    def _block_ms(self) -> int:
+        return max(1, BLOCK_MS // len(self._streams))
+
+    def _read_arguments(self, stream: str) -> dict[str, Any]:
+        fresh = self._cursor[stream] == b">"
+        return {
+            "groupname": self._group,
+            "consumername": self._consumer,
+            "streams": {stream: self._cursor[stream]},
+            "count": READ_MAX,
+            "block": self._block_ms() if fresh else None,
+        }
+
+    def _entries_of(self, stream: str, reply: Any) -> Entries:
+        pairs = list(reply.items()) if isinstance(reply, dict) else list(reply or [])
+        entries: Entries = []
+        for _, found in pairs:
+            # RESP3 nests the entries of a stream once more than RESP2.
+            rows = found[0] if found and isinstance(found[0], list) else found
+            entries += [(one[0], one[1]) for one in rows]
+        if self._cursor[stream] != b">":
+            self._cursor[stream] = entries[-1][0] if entries else b">"
+        return [(entry_id, fields) for entry_id, fields in entries if fields]
+
+    def _claim_is_due(self) -> bool:
+        if time.monotonic() - self._claimed < CLAIM_MS / 1000:
+            return False
+        self._claimed = time.monotonic()
+        return True
+
+    def _claim_arguments(self, stream: str) -> dict[str, Any]:
+        return {
+            "name": stream,
+            "groupname": self._group,
+            "consumername": self._consumer,
+            "min_idle_time": CLAIM_MS,
+            "count": READ_MAX,
+        }
+
+
+class Follower(_Follower):
+    """Follows for threads.
+
+    Args:
+        client: closed by `close`.
+        keyspace: names of the keys.
+        group, consumer: who follows.
+        start: where a new group starts.
+    """
+
+    def __init__(self, client: redis.Redis, keyspace: Keyspace, **place: str) -> None:
+        super().__init__(keyspace, **place)
+        self._client = client
+
+    def close(self) -> None:
+        """Close the connection."""
+        self._client.close()
+
+    def follow(self, timeout_s: float | None) -> Iterator[bytes]:
+        """Give outcomes; one is acknowledged when the next is asked for."""
+        self._make_groups()
+        heard = time.monotonic()
+        while timeout_s is None or time.monotonic() - heard < timeout_s:
+            for stream in self._streams:
+                try:
+                    with speaking_to_redis():
+                        entries = self._next(stream)
+                except BrokerError as error:
+                    _log.warning("not following outcomes: %s", error)
+                    time.sleep(AWAY_S)
+                    continue
+                for entry_id, fields in entries:
+                    yield fields[b"outcome"]
+                    heard = time.monotonic()
+                    self._handled(stream, entry_id)
+
+    def _make_groups(self) -> None:
+        for stream in self._streams:
+            with speaking_to_redis():
+                try:
+                    self._client.xgroup_create(stream, self._group, self._start, mkstream=True)
+                except ResponseError as error:
+                    if "BUSYGROUP" not in str(error):
+                        raise
+
+    def _next(self, stream: str) -> Entries:
+        if self._claim_is_due():
+            claimed: Any = self._client.xautoclaim(**self._claim_arguments(stream))
+            if claimed[1]:
+                return [(one[0], one[1]) for one in claimed[1] if one[1]]
+        return self._entries_of(stream, self._client.xreadgroup(**self._read_arguments(stream)))
+
+    def _handled(self, stream: str, entry_id: bytes) -> None:
+        try:
+            with speaking_to_redis():
+                self._client.xack(stream, self._group, entry_id)
+        except BrokerError as error:
+            _log.warning("an outcome will come again: %s", error)
+
+
+class AsyncFollower(_Follower):
+    """Follows for asyncio; arguments as of `Follower`."""
+
+    def __init__(self, client: redis.asyncio.Redis, keyspace: Keyspace, **place: str) -> None:
+        super().__init__(keyspace, **place)
+        self._client = client
+
+    async def close(self) -> None:
+        """Close the connection."""
+        await self._client.aclose()
+
+    async def follow(self, timeout_s: float | None) -> AsyncIterator[bytes]:
+        """Give outcomes; one is acknowledged when the next is asked for."""
+        await self._make_groups()
+        heard = time.monotonic()
+        while timeout_s is None or time.monotonic() - heard < timeout_s:
+            for stream in self._streams:
+                try:
+                    with speaking_to_redis():
+                        entries = await self._next(stream)
+                except BrokerError as error:
+                    _log.warning("not following outcomes: %s", error)
+                    await asyncio.sleep(AWAY_S)
+                    continue
+                for entry_id, fields in entries:
+                    yield fields[b"outcome"]
+                    heard = time.monotonic()
+                    await self._handled(stream, entry_id)
+
+    async def _make_groups(self) -> None:
+        for stream in self._streams:
+            with speaking_to_redis():
+                try:
+                    await self._client.xgroup_create(
+                        stream, self._group, self._start, mkstream=True
+                    )
+                except ResponseError as error:
+                    if "BUSYGROUP" not in str(error):
+                        raise
+
+    async def _next(self, stream: str) -> Entries:
+        if self._claim_is_due():
+            claimed: Any = await self._client.xautoclaim(**self._claim_arguments(stream))
+            if claimed[1]:
+                return [(one[0], one[1]) for one in claimed[1] if one[1]]
+        reply = await self._client.xreadgroup(**self._read_arguments(stream))
+        return self._entries_of(stream, reply)
+
+    async def _handled(self, stream: str, entry_id: bytes) -> None:
+        try:
+            with speaking_to_redis():
+                await self._client.xack(stream, self._group, entry_id)
+        except BrokerError as error:
+            _log.warning("an outcome will come again: %s", error)

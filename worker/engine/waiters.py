@@ -1,0 +1,235 @@
+"""Waiting for endings: any number of waiters of one process share one subscription.
+
+A waiter is woken by the publication of its job's ending. Because a published message can be lost (it
+is not kept by Redis), all waiting ids are also read once in a while, in one pipeline.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import concurrent.futures
+import contextlib
+import logging
+import os
+import threading
+from collections.abc import Callable, Coroutine
+from typing import Any, Final, TypeVar
+
+import redis.asyncio
+
+from worker.engine.away import speaking_to_redis
+from worker.engine.keys import Keyspace
+from worker.engine.record import JobState, Record, read_records_async
+from worker.errors import BrokerError
+
+__all__ = ["LoopThread", "Waiters"]
+
+T = TypeVar("T")
+
+_log = logging.getLogger(__name__)
+
+#: Seconds between fall-back reads; with the read itself a lost message delays a waiter by 1 s.
+FALL_BACK_S: Final = 0.8
+#: Seconds to wait for the subscription before the first read goes ahead without it.
+SUBSCRIBE_S: Final = 0.5
+
+
+class Waiters:
+    """Waits for jobs to end, on the running event loop.
+
+    Args:
+        client: an asyncio client whose replies are bytes; closed by `close`.
+        keyspace: names of the keys.
+    """
+
+    def __init__(self, client: redis.asyncio.Redis, keyspace: Keyspace) -> None:
+        self._client = client
+        self._keyspace = keyspace
+        self._waiting: dict[str, set[asyncio.Future[Record]]] = {}
+        self._confirmed: dict[bytes, asyncio.Event] = {}
+        self._pubsub: Any = None
+        self._tasks: list[asyncio.Task[None]] = []
+        self._due: set[str] = set()
+        self._stirred = asyncio.Event()
+        self._loop: asyncio.AbstractEventLoop | None = None
+
+    def is_here(self) -> bool:
+        """Say whether these waiters live on the running loop, or on none yet."""
+        return self._loop in {None, asyncio.get_running_loop()}
+
+    async def wait(self, job_id: str) -> Record | None:
+        """Wait until a job has ended or is held.
+
+        Returns:
+            Its record; None when there is no such job.
+
+        Raises:
+            BrokerUnavailableError: Redis was away when the wait began; later absences are waited out.
+        """
+        future: asyncio.Future[Record] = asyncio.get_running_loop().create_future()
+        first = job_id not in self._waiting
+        self._waiting.setdefault(job_id, set()).add(future)
+        try:
+            self._ensure_tasks()
+            if first:
+                await self._subscribe(job_id)
+            record = (await read_records_async(self._client, self._keyspace, [job_id]))[job_id]
+            if record is None or _is_over(record):
+                return record
+            return await future
+        finally:
+            self._waiting[job_id].discard(future)
+            if not self._waiting[job_id]:
+                del self._waiting[job_id]
+                await self._unsubscribe(job_id)
+
+    async def close(self) -> None:
+        """Stop listening and close the connections."""
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        self._tasks.clear()
+        if self._pubsub is not None:
+            await self._pubsub.aclose()
+        await self._client.aclose()
+
+    def _ensure_tasks(self) -> None:
+        if not self._tasks:
+            self._loop = asyncio.get_running_loop()
+            self._tasks = [
+                asyncio.create_task(self._listen(), name="waiters listen"),
+                asyncio.create_task(self._answer(), name="waiters answer"),
+                asyncio.create_task(self._fall_back(), name="waiters fall back"),
+            ]
+
+    async def _subscribe(self, job_id: str) -> None:
+        channel = self._keyspace.channel(job_id)
+        if self._pubsub is None:
+            self._pubsub = self._client.pubsub()
+        confirmed = self._confirmed.setdefault(channel.encode(), asyncio.Event())
+        with speaking_to_redis():
+            await self._pubsub.subscribe(channel)
+        with contextlib.suppress(TimeoutError):  # the fall-back read makes up for it
+            async with asyncio.timeout(SUBSCRIBE_S):
+                await confirmed.wait()
+
+    async def _unsubscribe(self, job_id: str) -> None:
+        channel = self._keyspace.channel(job_id)
+        self._confirmed.pop(channel.encode(), None)
+        if self._pubsub is None:
+            return
+        try:
+            with speaking_to_redis():
+                await self._pubsub.unsubscribe(channel)
+        except BrokerError as error:
+            _log.debug(
+                "the subscription of job %s is left to the lost connection: %s", job_id, error
+            )
+
+    async def _listen(self) -> None:
+        while True:
+            if self._pubsub is None or not self._pubsub.subscribed:
+                await asyncio.sleep(0.005)
+                continue
+            try:
+                with speaking_to_redis():
+                    message = await self._pubsub.get_message(timeout=FALL_BACK_S)
+            except BrokerError as error:
+                _log.debug("not listening for endings: %s", error)
+                await asyncio.sleep(FALL_BACK_S / 2)
+                continue
+            if message is None:
+                continue
+            if message["type"] == "subscribe":
+                confirmed = self._confirmed.get(message["channel"])
+                if confirmed is not None:
+                    confirmed.set()
+            elif message["type"] == "message":
+                self._due.add(message["channel"].decode().rsplit("done:", 1)[1])
+                self._stirred.set()
+
+    async def _fall_back(self) -> None:
+        while True:
+            await asyncio.sleep(FALL_BACK_S)
+            if self._waiting:
+                self._due.update(self._waiting)
+                self._stirred.set()
+
+    async def _answer(self) -> None:
+        """Read the records of those that were announced, many in one round trip, and hand them out."""
+        while True:
+            await self._stirred.wait()
+            self._stirred.clear()
+            due, self._due = self._due & self._waiting.keys(), set()
+            try:
+                records = await read_records_async(self._client, self._keyspace, due)
+            except BrokerError as error:
+                _log.debug("endings are read again later: %s", error)
+                continue
+            for job_id, record in records.items():
+                if record is not None and _is_over(record):
+                    for future in self._waiting.get(job_id, ()):
+                        if not future.done():
+                            future.set_result(record)
+
+
+def _is_over(record: Record) -> bool:
+    return record.is_terminal or record.state is JobState.HELD
+
+
+class LoopThread:
+    """An event loop in a thread, for callers that have none; made anew after a fork."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._pid = 0
+
+    def is_fresh(self) -> bool:
+        """Say whether the next call starts a new loop, so that what lived on the old one is gone."""
+        return self._loop is None or self._pid != os.getpid()
+
+    def call(
+        self, make: Callable[[], Coroutine[Any, Any, T]], *, timeout_s: float | None = None
+    ) -> T:
+        """Run a coroutine there and wait for it.
+
+        Raises:
+            TimeoutError: the time is over; the coroutine was cancelled.
+        """
+        future = asyncio.run_coroutine_threadsafe(make(), self._running_loop())
+        try:
+            return future.result(timeout_s)
+        except concurrent.futures.TimeoutError:
+            if future.done():
+                raise
+            future.cancel()
+            raise TimeoutError from None
+        except BaseException:
+            future.cancel()
+            raise
+
+    def close(self) -> None:
+        """Stop the loop."""
+        with self._lock:
+            loop, self._loop = self._loop, None
+        if loop is not None and self._pid == os.getpid():
+            loop.call_soon_threadsafe(loop.stop)
+
+    def _running_loop(self) -> asyncio.AbstractEventLoop:
+        with self._lock:
+            if self._loop is None or self._pid != os.getpid():
+                self._loop = asyncio.new_event_loop()
+                self._pid = os.getpid()
+                threading.Thread(
+                    target=_run, args=(self._loop,), name="largesse-waiters", daemon=True
+                ).start()
+            return self._loop
+
+
+def _run(loop: asyncio.AbstractEventLoop) -> None:
+    asyncio.set_event_loop(loop)
+    try:
+        loop.run_forever()
+    finally:
+        loop.close()

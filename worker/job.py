@@ -1,0 +1,190 @@
+"""A job: a valid request with its identity, on its way to becoming a message.
+
+    producer -> Job -> message -> broker -> actor
+
+The id of the job and the API's idempotency key are derived here and nowhere else.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import secrets
+import uuid
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+import marshmallow
+from dramatiq import Message
+
+import schemas
+from worker.engine.keys import site_tag
+from worker.errors import InvalidJobError
+from worker.settings import Settings
+from worker.sites import Site, check_site_name
+
+__all__ = ["KEY_MAX_LENGTH", "QUEUE", "Job", "idempotency_key", "job_id_of"]
+
+#: The queue of both kinds.
+QUEUE: Final = "chargebee"
+#: Characters of a caller's key.
+KEY_MAX_LENGTH: Final = 200
+#: Options that steer the queue and do not shape the request.
+_QUEUE_OPTIONS: Final = ("deadline_s", "delay_s", "lane")
+
+
+def job_id_of(site: str, kind: str, key: str | None) -> str:
+    """Derive the id of a job: the same site, kind and key always give the same.
+
+    Args:
+        site: name of the site.
+        kind: kind of job.
+        key: the caller's key; None gives a random id.
+
+    Returns:
+        32 hex digits; the first four say the site.
+    """
+    if key is None:
+        return site_tag(site) + secrets.token_hex(14)
+    text = "\x1f".join(("largesse job", site, kind, key))
+    return site_tag(site) + hashlib.sha256(text.encode()).hexdigest()[:28]
+
+
+def idempotency_key(job_id: str, epoch: int) -> str:
+    """Derive the API's idempotency key of a job.
+
+    Args:
+        job_id: id of the job; it does not change over attempts, so neither does the key.
+        epoch: how often a person or a setting asked for a new key.
+
+    Returns:
+        A UUID's 36 characters. The API takes up to 100.
+    """
+    digest = hashlib.sha256(f"largesse idempotency key\x1f{job_id}\x1f{epoch}".encode()).digest()
+    return str(uuid.UUID(bytes=digest[:16]))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Job:
+    """A valid job.
+
+    Attributes:
+        id: id of the job and of its message.
+        kind: "gift_checkout" or "personalized_offer".
+        site: name of the site.
+        key: the caller's key, or None.
+        payload: canonical payload.
+        options: canonical options that shape the request.
+        digest: hex digest of all that shapes the request.
+        delay_ms: milliseconds until it may run.
+        deadline_ms: milliseconds until it is too late; 0 = never.
+        lane: "interactive" or "bulk".
+    """
+
+    id: str
+    kind: str
+    site: str
+    key: str | None
+    payload: Mapping[str, Any]
+    options: Mapping[str, Any]
+    digest: str
+    delay_ms: int = 0
+    deadline_ms: int = 0
+    lane: str = "interactive"
+
+    @classmethod
+    def prepare(
+        cls,
+        settings: Settings,
+        kind: str,
+        payload: Mapping[str, Any] | None,
+        *,
+        key: str | None = None,
+        site: str | None = None,
+        options: Mapping[str, Any] | None = None,
+    ) -> Job:
+        """Validate a job and give it its identity.
+
+        Args:
+            settings: sites and how strict to be.
+            kind: "gift_checkout" or "personalized_offer".
+            payload: fields of the request.
+            key: the caller's key, 1 to 200 printable characters.
+            site: name of the site; the default one when None.
+            options: see docs/requests.md.
+
+        Raises:
+            InvalidJobError: something is wrong with it; every fault is named by its path.
+            SettingsError: the site is not configured.
+        """
+        where = _site_of(settings, site)
+        filled = _with_defaults(where, payload, options)
+        try:
+            valid = schemas.validate(
+                kind, payload, filled, request_context=settings.request_context
+            )
+        except marshmallow.ValidationError as error:
+            raise InvalidJobError(schemas.flatten(error.messages)) from None
+        if key is not None and (
+            not isinstance(key, str) or not 0 < len(key) <= KEY_MAX_LENGTH or not key.isprintable()
+        ):
+            problem = f"Must be 1 to {KEY_MAX_LENGTH} printable characters."
+            raise InvalidJobError({"key": [problem]})
+        name = where if isinstance(where, str) else where.name
+        return cls(
+            id=job_id_of(name, kind, key),
+            kind=kind,
+            site=name,
+            key=key,
+            payload=valid.payload,
+            options={k: v for k, v in valid.options.items() if k not in _QUEUE_OPTIONS},
+            digest=valid.request_digest(name),
+            delay_ms=round(valid.options.get("delay_s", 0) * 1000),
+            deadline_ms=_deadline_ms(valid.options.get("deadline_s")),
+            lane=valid.options.get("lane", "interactive"),
+        )
+
+    def message(self) -> Message[Any]:
+        """Give the message that carries this job to its actor."""
+        options: dict[str, Any] = {"digest": self.digest, "site": self.site, "lane": self.lane}
+        if self.key is not None:
+            options["key"] = self.key
+        if self.deadline_ms:
+            options["deadline_ms"] = self.deadline_ms
+        return Message(
+            queue_name=QUEUE,
+            actor_name=self.kind,
+            args=(),
+            kwargs={"payload": self.payload, "options": self.options},
+            options=options,
+            message_id=self.id,
+        )
+
+
+def _deadline_ms(deadline_s: float | None) -> int:
+    return 0 if deadline_s is None else max(1, round(deadline_s * 1000))
+
+
+def _site_of(settings: Settings, name: str | None) -> Site | str:
+    """Find the site; a producer that knows none of the sites may still name one."""
+    if name is not None and not settings.sites:
+        check_site_name(name, "site")
+        return name
+    return settings.site(name)
+
+
+def _with_defaults(
+    site: Site | str, payload: Mapping[str, Any] | None, options: Mapping[str, Any] | None
+) -> dict[str, Any]:
+    """Fill what the site has defaults for, so that every attempt sends the same."""
+    filled = dict(options or {})
+    if isinstance(site, str):
+        return filled
+    body = payload if isinstance(payload, Mapping) else {}
+    for field in ("business_entity_id", "brand_id"):
+        default = getattr(site, field)
+        if default is not None and filled.get(field) is None and body.get(field) is None:
+            filled[field] = default
+    if site.skip and filled.get("skip") is None:
+        filled["skip"] = list(site.skip)
+    return filled

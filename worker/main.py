@@ -1,0 +1,128 @@
+"""The only place where the parts are put together.
+
+dramatiq worker.main:setup -p 2 -t 32      dramatiq's processes and threads
+largesse worker -p 2 --concurrency 128     processes with an event loop each
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import threading
+from typing import Any, Final
+
+import dramatiq
+from dramatiq.asyncio import get_event_loop_thread
+from dramatiq.broker import Broker
+from dramatiq.middleware import AsyncIO, Middleware, default_middleware
+
+from worker import actors
+from worker.actors import Caller
+from worker.budgets import BudgetKeeper
+from worker.engine.broker import EngineBroker
+from worker.engine.connection import WORKER, connect
+from worker.engine.loop import LoopWorker
+from worker.observe import logs
+from worker.settings import Settings
+
+__all__ = ["build", "serve", "setup"]
+
+#: Seconds from a second SIGTERM to the exit, at most.
+HURRY_S: Final = 0.5
+
+
+class _ClientLifetime(Middleware):
+    """Closes the API client on the loop it lives on, under dramatiq's threads."""
+
+    def __init__(self, caller: Caller) -> None:
+        self._caller = caller
+
+    def after_worker_shutdown(self, broker: Broker, worker: Any) -> None:
+        thread = get_event_loop_thread()
+        if thread is not None:
+            thread.run_coroutine(self._caller.client.aclose())
+
+
+def build(settings: Settings) -> tuple[EngineBroker, Caller]:
+    """Make the broker with its middleware and actors.
+
+    Args:
+        settings: all settings.
+
+    Returns:
+        The broker, and what makes the calls.
+    """
+    caller = Caller(settings)
+    broker = EngineBroker(
+        client=connect(settings.redis, WORKER),
+        namespace=settings.namespace,
+        shards=settings.shards,
+        middleware=[
+            *(one() for one in default_middleware),
+            AsyncIO(),
+            _ClientLifetime(caller),
+            BudgetKeeper(settings),
+        ],
+        lease_ms=settings.lease_ms,
+        renew_ms=max(100, settings.lease_ms // 3),
+        max_deliveries=settings.max_deliveries,
+        outcome_ttl_ms=settings.result_ttl_s * 1000,
+        stream_max_len=settings.stream_max_len,
+    )
+    actors.register(broker, caller)
+    return broker, caller
+
+
+def setup() -> Broker:
+    """Set up this process for `dramatiq worker.main:setup`; it runs in each process after the fork.
+
+    Returns:
+        The broker, which is dramatiq's global one from now on.
+
+    Raises:
+        SettingsError: a setting is missing or wrong.
+    """
+    settings = Settings.from_env()
+    logs.configure(settings)
+    broker, _ = build(settings)
+    dramatiq.set_broker(broker)
+    return broker
+
+
+def serve(settings: Settings, *, concurrency: int, grace_s: float) -> None:
+    """Run the worker of one process on an event loop until SIGTERM, SIGINT or the parent's death.
+
+    Args:
+        settings: all settings.
+        concurrency: most jobs at the same time.
+        grace_s: seconds that running jobs get at shutdown.
+    """
+    logs.configure(settings)
+    asyncio.run(_serve(settings, concurrency, grace_s))
+
+
+async def _serve(settings: Settings, concurrency: int, grace_s: float) -> None:
+    broker, caller = build(settings)
+    dramatiq.set_broker(broker)
+    stopping = asyncio.Event()
+    loop = asyncio.get_running_loop()
+
+    def stop() -> None:
+        if stopping.is_set():
+            # The leases lapse, or their releases have just gone out.
+            threading.Timer(HURRY_S, os._exit, args=(1,)).start()
+            for task in asyncio.all_tasks():
+                if task is not main:
+                    task.cancel()
+        stopping.set()
+
+    main = asyncio.current_task()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop)
+    worker = LoopWorker(broker, settings.redis, concurrency=concurrency, grace_s=grace_s)
+    try:
+        await worker.run(stopping)
+    finally:
+        await caller.client.aclose()
+        broker.close()

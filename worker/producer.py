@@ -1,0 +1,358 @@
+"""The producer: validates a job and puts it into the queue, from any backend app.
+
+    producer = Producer.from_env()
+    job = producer.gift_checkout({...}, key="order-1042", skip={"webhooks", "email"})
+    page = job.result(timeout=10).hosted_page
+
+The same key again gives the same job and its result. Nothing here needs an HTTP client.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any, Final, Literal, Self
+
+import redis
+import redis.asyncio
+
+from worker.engine import crash
+from worker.engine.connection import PRODUCER, connect, connect_async
+from worker.engine.entry import Accepted, entry_of
+from worker.engine.intake import take_in, take_in_async
+from worker.engine.keys import Keyspace
+from worker.engine.scripts import AsyncScripts, Scripts
+from worker.errors import InvalidJobError, JobConflictError
+from worker.handle import AsyncJobHandle, JobHandle
+from worker.job import Job
+from worker.results import AsyncResultReader, ResultReader
+from worker.settings import Settings
+
+__all__ = ["AsyncProducer", "Producer"]
+
+Lane = Literal["interactive", "bulk"]
+
+_SPEC_FIELDS: Final = {"kind", "payload", "key", "site", "options"}
+
+
+def _options(
+    *,
+    skip: Iterable[str] | None,
+    business_entity_id: str | None,
+    brand_id: str | None,
+    origin: Mapping[str, str] | None,
+    deadline_s: float | None,
+    delay_s: float | None,
+    lane: Lane,
+) -> dict[str, Any]:
+    given = {
+        "skip": skip if skip is None or isinstance(skip, str) else sorted(skip),
+        "business_entity_id": business_entity_id,
+        "brand_id": brand_id,
+        "origin": origin,
+        "deadline_s": deadline_s,
+        "delay_s": delay_s,
+        "lane": lane,
+    }
+    return {name: value for name, value in given.items() if value is not None}
+
+
+def prepare_many(settings: Settings, specs: Iterable[Mapping[str, Any]]) -> list[Job]:
+    """Validate many jobs.
+
+    Args:
+        settings: sites and how strict to be.
+        specs: mappings of `kind`, `payload` and, optional, `key`, `site`, `options`.
+
+    Raises:
+        InvalidJobError: paths start with the place of the job, such as `3.payload.customer_id`.
+    """
+    jobs: list[Job] = []
+    faults: dict[str, list[str]] = {}
+    for place, spec in enumerate(specs):
+        unknown = spec.keys() - _SPEC_FIELDS
+        try:
+            if unknown or "kind" not in spec:
+                problem = (
+                    f"Must have kind and payload; may have {', '.join(sorted(_SPEC_FIELDS))}."
+                )
+                raise InvalidJobError({"job": [problem]})
+            jobs.append(
+                Job.prepare(
+                    settings,
+                    spec["kind"],
+                    spec.get("payload"),
+                    key=spec.get("key"),
+                    site=spec.get("site"),
+                    options=spec.get("options"),
+                )
+            )
+        except InvalidJobError as error:
+            for path, texts in error.messages.items():
+                faults[f"{place}.{path}"] = texts
+    if faults:
+        raise InvalidJobError(faults)
+    return jobs
+
+
+class Producer:
+    """Enqueues jobs and hands out their results. Threads may share one.
+
+    Args:
+        settings: where Redis is, and the sites.
+
+    Raises:
+        InvalidJobError: from every enqueue, before anything is sent.
+        JobConflictError: the key is taken by another payload.
+        BrokerUnavailableError: Redis did not take it within 1 s; a repeat with the key is safe.
+        QueueFullError: Redis has no room.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self.keyspace = Keyspace(settings.namespace, settings.shards)
+        self._client: redis.Redis = connect(settings.redis, PRODUCER)
+        self._scripts = Scripts(self._client, self.keyspace)
+        #: Reads, waits for and follows results, over the same settings.
+        self.results = ResultReader(settings)
+
+    @classmethod
+    def from_env(cls, environ: Mapping[str, str] | None = None) -> Self:
+        """Make a producer from environment variables; see docs/settings.md."""
+        return cls(Settings.from_env(environ))
+
+    def gift_checkout(
+        self,
+        payload: Mapping[str, Any] | None,
+        *,
+        key: str | None = None,
+        site: str | None = None,
+        skip: Iterable[str] | None = None,
+        business_entity_id: str | None = None,
+        brand_id: str | None = None,
+        origin: Mapping[str, str] | None = None,
+        deadline_s: float | None = None,
+        delay_s: float | None = None,
+        lane: Lane = "interactive",
+    ) -> JobHandle:
+        """Enqueue the making of a checkout page for a gift.
+
+        Args:
+            payload: fields of the request; see docs/requests.md.
+            key: your name for this very request, such as an order number: the same key again is the
+                same job. Without a key every call is a new job.
+            site: name of the site; the default one when None.
+            skip: any of "webhooks", "email", "actions".
+            business_entity_id: id of the business entity, sent as a header.
+            brand_id: id of the brand, sent as a header.
+            origin: any of `user`, `ip`, `device` of the person behind the request.
+            deadline_s: seconds from now after which the job is not sent any more.
+            delay_s: seconds from now before which it is not sent.
+            lane: "interactive" while somebody waits, else "bulk".
+        """
+        options = _options(
+            skip=skip, business_entity_id=business_entity_id, brand_id=brand_id, origin=origin,
+            deadline_s=deadline_s, delay_s=delay_s, lane=lane,
+        )  # fmt: skip
+        return self.enqueue("gift_checkout", payload, key=key, site=site, options=options)
+
+    def personalized_offer(
+        self,
+        payload: Mapping[str, Any],
+        *,
+        key: str | None = None,
+        site: str | None = None,
+        skip: Iterable[str] | None = None,
+        business_entity_id: str | None = None,
+        brand_id: str | None = None,
+        origin: Mapping[str, str] | None = None,
+        deadline_s: float | None = None,
+        delay_s: float | None = None,
+        lane: Lane = "interactive",
+    ) -> JobHandle:
+        """Enqueue the fetching of a customer's offers; arguments as of `gift_checkout`."""
+        options = _options(
+            skip=skip, business_entity_id=business_entity_id, brand_id=brand_id, origin=origin,
+            deadline_s=deadline_s, delay_s=delay_s, lane=lane,
+        )  # fmt: skip
+        return self.enqueue("personalized_offer", payload, key=key, site=site, options=options)
+
+    def enqueue(
+        self,
+        kind: str,
+        payload: Mapping[str, Any] | None,
+        *,
+        key: str | None = None,
+        site: str | None = None,
+        options: Mapping[str, Any] | None = None,
+    ) -> JobHandle:
+        """Enqueue a job of any kind.
+
+        Args:
+            kind: "gift_checkout" or "personalized_offer".
+            payload: fields of the request.
+            key: see `gift_checkout`.
+            site: name of the site.
+            options: `skip`, `business_entity_id`, `brand_id`, `origin`, `deadline_s`, `delay_s`,
+                `lane`.
+        """
+        job = Job.prepare(self.settings, kind, payload, key=key, site=site, options=options)
+        return self.enqueue_jobs([job])[0]
+
+    def enqueue_many(self, specs: Iterable[Mapping[str, Any]]) -> list[JobHandle]:
+        """Enqueue many jobs in a few round trips, each deduplicated as a single one would be.
+
+        Args:
+            specs: mappings of `kind`, `payload` and, optional, `key`, `site`, `options`.
+
+        Raises:
+            InvalidJobError: at least one is not valid; nothing was enqueued.
+            JobConflictError: the key of one is taken by another payload; all others are in.
+        """
+        return self.enqueue_jobs(prepare_many(self.settings, specs))
+
+    def enqueue_jobs(
+        self, jobs: Iterable[Job], *, report_conflicts: bool = False
+    ) -> list[JobHandle]:
+        """Enqueue jobs that are valid already.
+
+        Args:
+            jobs: what `Job.prepare` gave.
+            report_conflicts: give a handle whose `accepted` is "conflict" instead of raising.
+        """
+        jobs = list(jobs)
+        entries = [entry_of(job.message(), self.keyspace, delay_ms=job.delay_ms) for job in jobs]
+        crash.point("producer_before_enqueue")
+        words = take_in(self._scripts, entries)
+        crash.point("producer_after_enqueue")
+        _refuse_conflicts(jobs, words, report_conflicts)
+        return [
+            JobHandle(job.id, job.kind, job.site, job.key, word.word, self.results)
+            for job, word in zip(jobs, words, strict=True)
+        ]
+
+    def job(self, job_id: str) -> JobHandle:
+        """Give the handle of a job by its id, without asking Redis."""
+        return JobHandle(job_id, None, None, None, "known", self.results)
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._client.close()
+        self.results.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.close()
+
+
+class AsyncProducer:
+    """The same for asyncio: nothing blocks the loop. Arguments and errors as of `Producer`."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self.keyspace = Keyspace(settings.namespace, settings.shards)
+        self._client: redis.asyncio.Redis = connect_async(settings.redis, PRODUCER)
+        self._scripts = AsyncScripts(self._client, self.keyspace)
+        #: Reads, waits for and follows results, over the same settings.
+        self.results = AsyncResultReader(settings)
+
+    @classmethod
+    def from_env(cls, environ: Mapping[str, str] | None = None) -> Self:
+        """Make a producer from environment variables; see docs/settings.md."""
+        return cls(Settings.from_env(environ))
+
+    async def gift_checkout(
+        self,
+        payload: Mapping[str, Any] | None,
+        *,
+        key: str | None = None,
+        site: str | None = None,
+        skip: Iterable[str] | None = None,
+        business_entity_id: str | None = None,
+        brand_id: str | None = None,
+        origin: Mapping[str, str] | None = None,
+        deadline_s: float | None = None,
+        delay_s: float | None = None,
+        lane: Lane = "interactive",
+    ) -> AsyncJobHandle:
+        """Enqueue the making of a checkout page for a gift; see `Producer.gift_checkout`."""
+        options = _options(
+            skip=skip, business_entity_id=business_entity_id, brand_id=brand_id, origin=origin,
+            deadline_s=deadline_s, delay_s=delay_s, lane=lane,
+        )  # fmt: skip
+        return await self.enqueue("gift_checkout", payload, key=key, site=site, options=options)
+
+    async def personalized_offer(
+        self,
+        payload: Mapping[str, Any],
+        *,
+        key: str | None = None,
+        site: str | None = None,
+        skip: Iterable[str] | None = None,
+        business_entity_id: str | None = None,
+        brand_id: str | None = None,
+        origin: Mapping[str, str] | None = None,
+        deadline_s: float | None = None,
+        delay_s: float | None = None,
+        lane: Lane = "interactive",
+    ) -> AsyncJobHandle:
+        """Enqueue the fetching of a customer's offers; see `Producer.gift_checkout`."""
+        options = _options(
+            skip=skip, business_entity_id=business_entity_id, brand_id=brand_id, origin=origin,
+            deadline_s=deadline_s, delay_s=delay_s, lane=lane,
+        )  # fmt: skip
+        return await self.enqueue(
+            "personalized_offer", payload, key=key, site=site, options=options
+        )
+
+    async def enqueue(
+        self,
+        kind: str,
+        payload: Mapping[str, Any] | None,
+        *,
+        key: str | None = None,
+        site: str | None = None,
+        options: Mapping[str, Any] | None = None,
+    ) -> AsyncJobHandle:
+        """Enqueue a job of any kind; see `Producer.enqueue`."""
+        job = Job.prepare(self.settings, kind, payload, key=key, site=site, options=options)
+        return (await self.enqueue_jobs([job]))[0]
+
+    async def enqueue_many(self, specs: Iterable[Mapping[str, Any]]) -> list[AsyncJobHandle]:
+        """Enqueue many jobs in a few round trips; see `Producer.enqueue_many`."""
+        return await self.enqueue_jobs(prepare_many(self.settings, specs))
+
+    async def enqueue_jobs(
+        self, jobs: Iterable[Job], *, report_conflicts: bool = False
+    ) -> list[AsyncJobHandle]:
+        """Enqueue jobs that are valid already; see `Producer.enqueue_jobs`."""
+        jobs = list(jobs)
+        entries = [entry_of(job.message(), self.keyspace, delay_ms=job.delay_ms) for job in jobs]
+        words = await take_in_async(self._scripts, entries)
+        _refuse_conflicts(jobs, words, report_conflicts)
+        return [
+            AsyncJobHandle(job.id, job.kind, job.site, job.key, word.word, self.results)
+            for job, word in zip(jobs, words, strict=True)
+        ]
+
+    def job(self, job_id: str) -> AsyncJobHandle:
+        """Give the handle of a job by its id, without asking Redis."""
+        return AsyncJobHandle(job_id, None, None, None, "known", self.results)
+
+    async def aclose(self) -> None:
+        """Close the connections."""
+        await self._client.aclose()
+        await self.results.aclose()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *exc: object) -> None:
+        await self.aclose()
+
+
+def _refuse_conflicts(jobs: list[Job], words: list[Accepted], report: bool) -> None:
+    for job, word in zip(jobs, words, strict=True):
+        if word.word == "conflict" and not report:
+            raise JobConflictError(job.id)
