@@ -3,9 +3,20 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Final, Literal
 
-__all__ = ["Action", "Decision"]
+from worker.errors import (
+    AmbiguousError,
+    InvalidJobError,
+    MisconfiguredError,
+    NotSentError,
+    RejectedError,
+    SettingsError,
+    ThrottledError,
+    UnavailableError,
+)
+
+__all__ = ["Action", "Decision", "error_class_of"]
 
 Action = Literal["retry", "fail", "expire", "hold", "reissue", "park_site"]
 
@@ -35,3 +46,27 @@ class Decision:
     executed_unknown: bool = False
     pause_site_ms: int | None = None
     park_reason: str | None = None
+
+
+_CLASSES: Final[tuple[tuple[type[Exception], str], ...]] = (
+    (NotSentError, "not_sent"),
+    (ThrottledError, "throttled"),
+    (UnavailableError, "unavailable"),
+    (AmbiguousError, "ambiguous"),
+    (RejectedError, "rejected"),
+    (MisconfiguredError, "misconfigured"),
+    (SettingsError, "misconfigured"),
+    (InvalidJobError, "invalid"),
+)
+
+
+def error_class_of(error: Exception) -> str:
+    """Name the class of an error, as outcomes, logs and metrics call it.
+
+    Args:
+        error: what an attempt raised.
+
+    Returns:
+        One of the classes of `Decision`, `internal` for what is no error of ours.
+    """
+    return next((name for kind, name in _CLASSES if isinstance(error, kind)), "internal")

@@ -5,7 +5,9 @@ from __future__ import annotations
 import logging
 from typing import Any
 
+import dramatiq.errors
 import pytest
+import redis.exceptions
 
 from worker.errors import BrokerUnavailableError
 from worker.observe.rate import LinesPerSecond, RateFilter, RateLimited
@@ -74,11 +76,15 @@ def test_rate_limited_logger_says_what_it_left_out(clock: Clock) -> None:
 def test_rate_filter_counts_every_part_that_notices_a_broker_away_as_one(clock: Clock) -> None:
     """Feeder, outbox and leases together write two lines a second while Redis is away."""
     limit = RateFilter(clock=clock)
-    error = BrokerUnavailableError()
+    away = {
+        "worker.engine.feeder": BrokerUnavailableError(),
+        "worker.engine.leases": redis.exceptions.ConnectionError("away"),
+        "dramatiq.worker.ConsumerThread": dramatiq.errors.ConnectionClosed(OSError("away")),
+    }
     records = [
-        record(f"worker.engine.{part}", f"{part} %s waits: %s", number, error)
+        record(name, f"{name} %s waits: %s", number, error)
         for number in range(100)
-        for part in ("feeder", "outbox", "leases")
+        for name, error in away.items()
     ]
     assert sum(limit.filter(one) for one in records) == 2
     clock.now += 1

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from worker import retry_policy as numbers
-from worker.decision import Decision
+from worker.decision import Decision, error_class_of
 from worker.errors import (
     AmbiguousError,
     ApiError,
@@ -387,3 +387,12 @@ def test_decide_treats_a_bug_like_an_unknown_outcome(
     assert decision.executed_unknown is sent
     assert "maria" not in decision.why
     assert "KeyError" in decision.why
+
+
+@pytest.mark.parametrize(
+    "error",
+    [*DEADLINED, RejectedError("http_status"), SettingsError("A", "is", "b"), InvalidJobError({})],
+)
+def test_error_class_is_the_one_that_is_decided(error: Exception) -> None:
+    """Logs and metrics of a call name the class that the outcome will name."""
+    assert error_class_of(error) == ask(error).error_class

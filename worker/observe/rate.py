@@ -133,7 +133,7 @@ class RateFilter(logging.Filter):
             return True
         if hasattr(record, "fields"):
             return True
-        away = any(isinstance(value, BrokerError) for value in _values(record))
+        away = any(_is_away(value) for value in _values(record))
         left_out = self._lines.admit("broker" if away else f"{record.name} {record.msg}")
         if left_out is None:
             return False
@@ -145,3 +145,11 @@ def _values(record: logging.LogRecord) -> tuple[object, ...]:
     raised = record.exc_info[1] if record.exc_info else None
     given = record.args if isinstance(record.args, tuple) else ()
     return (*given, raised, record.msg)
+
+
+def _is_away(value: object) -> bool:
+    # dramatiq's and redis-py's are known by name, so that neither is imported for their sake.
+    names = {base.__name__ for base in type(value).__mro__}
+    return isinstance(value, BrokerError | ConnectionError) or bool(
+        isinstance(value, Exception) and names & {"BrokerConnectionError", "ConnectionError"}
+    )
