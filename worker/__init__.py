@@ -18,11 +18,13 @@ _CONTRACT = 1
 
 if getattr(schemas, "CONTRACT", None) != _CONTRACT:
     raise ImportError(
-        f"the package 'schemas' found at {getattr(schemas, '__file__', 'an unknown place')} is not "
-        "the one of Largesse: rename the other one, or put Largesse before it on the path"
+        f"the package 'schemas' at {getattr(schemas, '__file__', 'an unknown place')} is not the "
+        "one of Largesse: rename the other one, or put Largesse before it on the path"
     )
 
-from worker.errors import (  # noqa: E402 - the check above must come first
+# The check above must come first: what follows would fail on a foreign `schemas` in obscure ways.
+from worker.engine.record import JobState
+from worker.errors import (
     BrokerUnavailableError,
     InvalidJobError,
     JobConflictError,
@@ -35,17 +37,16 @@ from worker.errors import (  # noqa: E402 - the check above must come first
     SettingsError,
     WorkerError,
 )
-from worker.handle import AsyncJobHandle, JobHandle  # noqa: E402
-from worker.producer import AsyncProducer, Producer  # noqa: E402
-from worker.results import (  # noqa: E402
+from worker.handle import AsyncJobHandle, JobHandle
+from worker.producer import AsyncProducer, Producer
+from worker.results import (
     AsyncResultReader,
     Failure,
     HostedPage,
     JobResult,
     ResultReader,
 )
-from worker.engine.record import JobState  # noqa: E402, I001
-from worker.settings import Settings  # noqa: E402
+from worker.settings import Settings
 
 __all__ = [
     "AsyncJobHandle",

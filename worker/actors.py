@@ -72,7 +72,7 @@ class Caller:
         at_ms, started = delivery.now_ms(), time.monotonic()
         try:
             ending = await self._attempt(operation, payload, options, delivery, at_ms)
-        except Exception as error:  # noqa: BLE001 - every failure is an ending; the policy knows which
+        except Exception as error:  # noqa: BLE001 - every failure is an ending
             took_ms = round((time.monotonic() - started) * 1000)
             if isinstance(error, NotSentError):
                 delivery.sent = False
@@ -192,6 +192,7 @@ def _bind(broker: Broker, caller: Caller, operation: Operation) -> None:
     async def attempt(*, payload: Mapping[str, Any], options: Mapping[str, Any]) -> None:
         await caller.call(operation, payload, options)
 
-    dramatiq.actor(
-        attempt, broker=broker, actor_name=operation.kind, queue_name=QUEUE, max_retries=0
+    bind = dramatiq.actor(
+        broker=broker, actor_name=operation.kind, queue_name=QUEUE, max_retries=0
     )
+    bind(attempt)

@@ -29,8 +29,8 @@ BURST_PART: Final = 50
 def budget_of(site: Site) -> Budget:
     """Work out the pace of a site.
 
-    In any minute at most rate + burst + 1 calls can go out; the rate is lowered by as much, so that
-    the site's own count never passes its limit.
+    In any minute at most rate + burst + 1 calls can go out; the rate is lowered by as much, so
+    that the site's own count never passes its limit.
     """
     allowed = site.rate_per_minute * site.share
     burst = int(allowed // BURST_PART)
@@ -50,14 +50,14 @@ class BudgetKeeper(Middleware):
         self._budgets = [budget_of(site) for site in settings.sites.values()]
         self._stopped = threading.Event()
 
-    def before_worker_boot(self, broker: Broker, worker: Any) -> None:
+    def before_worker_boot(self, broker: Broker, worker: Any) -> None:  # noqa: ARG002
         """Write once before the first job, if Redis is there; then keep writing."""
         written = self._write(broker)
         threading.Thread(
             target=self._keep, args=(broker, written), name="largesse-budgets", daemon=True
         ).start()
 
-    def before_worker_shutdown(self, broker: Broker, worker: Any) -> None:
+    def before_worker_shutdown(self, broker: Broker, worker: Any) -> None:  # noqa: ARG002
         """Write no more."""
         self._stopped.set()
 
@@ -66,7 +66,7 @@ class BudgetKeeper(Middleware):
             written = self._write(broker)
 
     def _write(self, broker: Broker) -> bool:
-        assert isinstance(broker, EngineBroker)  # noqa: S101 - only main.setup adds this middleware
+        assert isinstance(broker, EngineBroker)  # noqa: S101 - added by main.build alone
         try:
             broker.configure(self._budgets)
         except BrokerError as error:

@@ -1,6 +1,7 @@
 """The fleet: worker processes under one supervisor that brings the dead back.
 
-Each process is a Python of its own, not a fork, so nothing is shared but the settings. A process ends
+Each process is a Python of its own, not a fork, so nothing is shared but the settings. A process
+ends
 by itself when its supervisor is gone: it notices that the pipe between them is closed.
 """
 
@@ -49,7 +50,7 @@ class _Member:
         self._due = 0.0
 
     def look(self) -> int | None:
-        """Start or restart the process when it is time; give the exit code of one that just died."""
+        """Start the process when it is time; give the exit code of one that just died."""
         now = time.monotonic()
         if self.process is not None:
             code = self.process.poll()
@@ -64,7 +65,7 @@ class _Member:
             return code
         if now >= self._due:
             # The pipe stays open as long as we live; its end tells the process that we are gone.
-            self.process = subprocess.Popen(self._command, stdin=subprocess.PIPE)
+            self.process = subprocess.Popen(self._command, stdin=subprocess.PIPE)  # noqa: S603 - our own
             self._started = now
         return None
 

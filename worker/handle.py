@@ -24,7 +24,13 @@ class _Handle:
     """
 
     def __init__(
-        self, job_id: str, kind: str | None, site: str | None, key: str | None, accepted: str
+        self,
+        job_id: str,
+        *,
+        kind: str | None = None,
+        site: str | None = None,
+        key: str | None = None,
+        accepted: str | None = "known",
     ) -> None:
         self.id = job_id
         self.kind = kind
@@ -39,16 +45,8 @@ class _Handle:
 class JobHandle(_Handle):
     """One job, for threads."""
 
-    def __init__(
-        self,
-        job_id: str,
-        kind: str | None,
-        site: str | None,
-        key: str | None,
-        accepted: str,
-        reader: ResultReader,
-    ) -> None:
-        super().__init__(job_id, kind, site, key, accepted)
+    def __init__(self, reader: ResultReader, job_id: str, **known: str | None) -> None:
+        super().__init__(job_id, **known)
         self._reader = reader
 
     def state(self) -> JobState:
@@ -89,16 +87,8 @@ class JobHandle(_Handle):
 class AsyncJobHandle(_Handle):
     """One job, for asyncio; methods as of `JobHandle`."""
 
-    def __init__(
-        self,
-        job_id: str,
-        kind: str | None,
-        site: str | None,
-        key: str | None,
-        accepted: str,
-        reader: AsyncResultReader,
-    ) -> None:
-        super().__init__(job_id, kind, site, key, accepted)
+    def __init__(self, reader: AsyncResultReader, job_id: str, **known: str | None) -> None:
+        super().__init__(job_id, **known)
         self._reader = reader
 
     async def state(self) -> JobState:

@@ -38,7 +38,7 @@ class _ClientLifetime(Middleware):
     def __init__(self, caller: Caller) -> None:
         self._caller = caller
 
-    def after_worker_shutdown(self, broker: Broker, worker: Any) -> None:
+    def after_worker_shutdown(self, broker: Broker, worker: Any) -> None:  # noqa: ARG002
         thread = get_event_loop_thread()
         if thread is not None:
             thread.run_coroutine(self._caller.client.aclose())
@@ -75,7 +75,7 @@ def build(settings: Settings) -> tuple[EngineBroker, Caller]:
 
 
 def setup() -> Broker:
-    """Set up this process for `dramatiq worker.main:setup`; it runs in each process after the fork.
+    """Set up a process of `dramatiq worker.main:setup`, in which it runs after the fork.
 
     Returns:
         The broker, which is dramatiq's global one from now on.

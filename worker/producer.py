@@ -138,8 +138,8 @@ class Producer:
 
         Args:
             payload: fields of the request; see docs/requests.md.
-            key: your name for this very request, such as an order number: the same key again is the
-                same job. Without a key every call is a new job.
+            key: your name for this very request, such as an order number: the same key again is
+                the same job. Without a key every call is a new job.
             site: name of the site; the default one when None.
             skip: any of "webhooks", "email", "actions".
             business_entity_id: id of the business entity, sent as a header.
@@ -226,13 +226,15 @@ class Producer:
         crash.point("producer_after_enqueue")
         _refuse_conflicts(jobs, words, report_conflicts)
         return [
-            JobHandle(job.id, job.kind, job.site, job.key, word.word, self.results)
+            JobHandle(
+                self.results, job.id, kind=job.kind, site=job.site, key=job.key, accepted=word.word
+            )
             for job, word in zip(jobs, words, strict=True)
         ]
 
     def job(self, job_id: str) -> JobHandle:
         """Give the handle of a job by its id, without asking Redis."""
-        return JobHandle(job_id, None, None, None, "known", self.results)
+        return JobHandle(self.results, job_id)
 
     def close(self) -> None:
         """Close the connections."""
@@ -332,13 +334,15 @@ class AsyncProducer:
         words = await take_in_async(self._scripts, entries)
         _refuse_conflicts(jobs, words, report_conflicts)
         return [
-            AsyncJobHandle(job.id, job.kind, job.site, job.key, word.word, self.results)
+            AsyncJobHandle(
+                self.results, job.id, kind=job.kind, site=job.site, key=job.key, accepted=word.word
+            )
             for job, word in zip(jobs, words, strict=True)
         ]
 
     def job(self, job_id: str) -> AsyncJobHandle:
         """Give the handle of a job by its id, without asking Redis."""
-        return AsyncJobHandle(job_id, None, None, None, "known", self.results)
+        return AsyncJobHandle(self.results, job_id)
 
     async def aclose(self) -> None:
         """Close the connections."""

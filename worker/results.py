@@ -85,7 +85,8 @@ class ResultReader:
         """Read many jobs in a few round trips; None for those that are not known."""
         records = read_records(self._client, self._keyspace, job_ids)
         return {
-            job_id: record and JobResult.of_record(record) for job_id, record in records.items()
+            job_id: None if record is None else JobResult.of_record(record)
+            for job_id, record in records.items()
         }
 
     def wait(self, job_id: str, timeout: float | None = None) -> JobResult:
@@ -214,7 +215,8 @@ class AsyncResultReader:
         """Read many jobs in a few round trips; None for those that are not known."""
         records = await read_records_async(self._client, self._keyspace, job_ids)
         return {
-            job_id: record and JobResult.of_record(record) for job_id, record in records.items()
+            job_id: None if record is None else JobResult.of_record(record)
+            for job_id, record in records.items()
         }
 
     async def wait(self, job_id: str, timeout: float | None = None) -> JobResult:  # noqa: ASYNC109

@@ -1,7 +1,8 @@
 """What a Redis failure means: away (try again) or full (nothing fits).
 
-redis-py has a dozen ways to say that a server cannot serve now. None of them may lose a job, so they
-are all told as `BrokerUnavailableError` or `QueueFullError`; what is left is a fault of our own.
+redis-py has a dozen ways to say that a server cannot serve now. None of them may lose a job, so
+they are all told as `BrokerUnavailableError` or `QueueFullError`; what is left is a fault of our
+own.
 """
 
 from __future__ import annotations
@@ -29,8 +30,8 @@ _AWAY: Final = (
 )
 #: First words of error replies that mean "not now"; redis-py has no class for some of them.
 _AWAY_REPLIES: Final = (
-    "LOADING", "BUSY", "READONLY", "CLUSTERDOWN", "MASTERDOWN", "TRYAGAIN", "UNBLOCKED", "NOREPLICAS",
-    "NOSCRIPT",
+    "LOADING", "BUSY", "READONLY", "CLUSTERDOWN", "MASTERDOWN", "TRYAGAIN", "UNBLOCKED",
+    "NOREPLICAS", "NOSCRIPT",
 )  # fmt: skip
 _FULL_REPLIES: Final = ("OOM", "MISCONF")
 

@@ -1,8 +1,9 @@
 """The broker: dramatiq's `Broker` on top of the scripts.
 
-Differences to dramatiq's own Redis broker that an actor can see: delays live in Redis and never in a
-worker; a message repeated by a client runs once; what a middleware enqueues while a message ends is
-taken in together with the ending, so a retry or the next message of a pipeline cannot get lost.
+Differences to dramatiq's own Redis broker that an actor can see: delays live in Redis and never
+in a worker; a message repeated by a client runs once; what a middleware enqueues while a message
+ends is taken in together with the ending, so a retry or the next message of a pipeline cannot
+get lost.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Redis clients, each bounded for its side: a producer gives up fast, a worker waits by itself.
 
-redis-py would repeat commands by itself; here only what is safe to repeat is repeated, by those who
-know that it is.
+redis-py would repeat commands by itself; here only what is safe to repeat is repeated, by those
+who know that it is.
 """
 
 from __future__ import annotations
@@ -44,8 +44,8 @@ class Patience:
         self.connections = connections
 
 
-#: A web request waits behind a producer: it learns within 1 s that Redis is away. One repeat takes a
-#: connection that went stale; the enqueue script makes a repeat safe.
+#: A web request waits behind a producer: it learns within 1 s that Redis is away. One repeat
+#: takes a connection that went stale; the enqueue script makes a repeat safe.
 PRODUCER: Final = Patience(connect_s=0.4, answer_s=0.9, repeats=1, connections=256)
 #: A worker has time; it repeats by itself and never through redis-py.
 WORKER: Final = Patience(connect_s=2.0, answer_s=5.0, repeats=0, connections=1024)
@@ -74,7 +74,7 @@ def connect(address: RedisAddress | str, patience: Patience = WORKER) -> redis.R
         sentinel = redis.sentinel.Sentinel(
             list(where.hosts), sentinel_kwargs=_sentinel_options(where, patience), **options
         )
-        return cast("redis.Redis", sentinel.master_for(where.service, db=where.db))
+        return cast("redis.Redis", sentinel.master_for(where.service or "", db=where.db))
     return redis.Redis(**_location(where), **options)
 
 
@@ -95,7 +95,7 @@ def connect_async(address: RedisAddress | str, patience: Patience = WORKER) -> r
         sentinel = redis.asyncio.sentinel.Sentinel(
             list(where.hosts), sentinel_kwargs=_sentinel_options(where, patience), **options
         )
-        return cast("redis.asyncio.Redis", sentinel.master_for(where.service, db=where.db))
+        return cast("redis.asyncio.Redis", sentinel.master_for(where.service or "", db=where.db))
     return redis.asyncio.Redis(**_location(where), **options)
 
 

@@ -1,7 +1,7 @@
 """Named points at which a fault test can kill this process.
 
-`LARGESSE_CRASH_AT=after_fetch:3` kills it with SIGKILL the third time it passes `after_fetch`. Without
-the variable a point costs one comparison.
+`LARGESSE_CRASH_AT=after_fetch:3` kills it with SIGKILL the third time it passes `after_fetch`.
+Without the variable a point costs one comparison.
 """
 
 from __future__ import annotations
@@ -18,8 +18,6 @@ POINTS: Final = (
     "producer_after_enqueue",
     "after_fetch",
     "before_send",
-    "mid_request",
-    "mid_reply",
     "after_parse",
     "before_finish",
     "after_finish",

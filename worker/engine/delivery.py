@@ -15,8 +15,8 @@ from worker.engine.entry import Entry
 
 __all__ = ["Batch", "Delivery", "Undecodable", "current_delivery"]
 
-#: Milliseconds that records of plain messages outlive their run, so that a send repeated by a client
-#: whose first copy has already run is recognised.
+#: Milliseconds that records of plain messages outlive their run, so that a send repeated by a
+#: client whose first copy has already run is recognised.
 MESSAGE_TTL_MS: Final = 600_000
 #: Milliseconds that dead plain messages are kept. dramatiq keeps them as long.
 DEAD_MESSAGE_TTL_MS: Final = 7 * 86_400_000
@@ -92,7 +92,7 @@ class Delivery(MessageProxy):
         return self.delivered_at_ms + int((time.monotonic() - self._fetched) * 1000)
 
     def is_leased(self) -> bool:
-        """Say whether the lease still holds by our own clock; after a pause of the process it may not."""
+        """Say whether the lease still holds; after a pause of the process it may not."""
         return time.monotonic() < self.lease_until
 
     def end(self, ending: Ending) -> None:

@@ -73,8 +73,8 @@ class Retry:
     def arguments(self, job_id: str, fence: int) -> list[Argument]:
         """Give this ending's part of the retry script's arguments."""
         return [
-            job_id, fence, max(0, self.delay_ms), int(self.counted), int(self.unsure), self.attempt,
-            max(0, self.pause_site_ms), int(self.new_epoch), self.park_reason,
+            job_id, fence, max(0, self.delay_ms), int(self.counted), int(self.unsure),
+            self.attempt, max(0, self.pause_site_ms), int(self.new_epoch), self.park_reason,
         ]  # fmt: skip
 
 
@@ -85,7 +85,8 @@ class Bury:
     Attributes:
         reason: one line, without private values.
         state: "failed" (dead: the outcome is published) or "held" (a person decides).
-        error_class: class of the error, for the outcome that the script writes when `outcome` is "".
+        error_class: class of the error, for the outcome that the script writes when `outcome` is
+            "".
         outcome: JSON text to publish, or "".
         ttl_ms: milliseconds the record, the outcome and the message are kept.
         attempt: JSON text for the history, or "".

@@ -66,8 +66,8 @@ class Accepted:
     """What became of an entry.
 
     Attributes:
-        word: "new", "known" (the same job was there already), "conflict" (another payload holds the
-            id) or "again" (it runs, and will run once more).
+        word: "new", "known" (the same job was there already), "conflict" (another payload holds
+            the id) or "again" (it runs, and will run once more).
         state: state of the record.
     """
 

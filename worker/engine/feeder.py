@@ -7,7 +7,7 @@ import logging
 import random
 import time
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import redis.asyncio
 
@@ -57,7 +57,7 @@ class Feeder:
         shard: int,
         worker: str,
         room: Callable[[], int],
-        wait_for_room: Callable[[], asyncio.Future[None] | asyncio.Task[None]],
+        wait_for_room: Callable[[], asyncio.Future[None]],
         start: Callable[[Batch], None],
         look_s: float = LOOK_S,
     ) -> None:
@@ -165,11 +165,11 @@ async def _sleep_or(stopping: asyncio.Event, seconds: float) -> None:
         return
 
 
-async def _first_of(stopping: asyncio.Event, waiting: asyncio.Future[object]) -> bool:
+async def _first_of(stopping: asyncio.Event, waiting: asyncio.Future[Any]) -> bool:
     """Wait for one of the two; False when it is time to stop. What `waiting` raises is raised."""
-    stop = asyncio.ensure_future(stopping.wait())
+    stop: asyncio.Future[Any] = asyncio.ensure_future(stopping.wait())
     try:
-        await asyncio.wait({stop, waiting}, return_when=asyncio.FIRST_COMPLETED)
+        await asyncio.wait([stop, waiting], return_when=asyncio.FIRST_COMPLETED)
         if waiting.done():
             waiting.result()
         return not stopping.is_set()
@@ -177,4 +177,4 @@ async def _first_of(stopping: asyncio.Event, waiting: asyncio.Future[object]) ->
         for future in (stop, waiting):
             if not future.done():
                 future.cancel()
-                await asyncio.wait({future})
+                await asyncio.wait([future])

@@ -1,4 +1,4 @@
-"""Names of the Redis keys. The scripts build the same names; `docs/redis_keys.md` lists them all."""
+"""Names of the Redis keys. The scripts build the same; `docs/redis_keys.md` lists them all."""
 
 from __future__ import annotations
 
@@ -36,7 +36,8 @@ class Keyspace:
 
     Args:
         namespace: first part of every key.
-        shards: how many hash tags the sites are spread over; it must never change under a namespace.
+        shards: how many hash tags the sites are spread over; it must never change under a
+            namespace.
     """
 
     namespace: str = DEFAULT_NAMESPACE

@@ -1,4 +1,4 @@
-"""The worker that runs jobs as tasks on one event loop: hundreds of calls in flight, no thread each.
+"""The worker that runs jobs as tasks on an event loop: hundreds in flight, no thread each.
 
 The same broker, actors, middleware and signals as under dramatiq's own worker threads.
 """
@@ -144,8 +144,9 @@ class LoopWorker:
             ending = delivery.resolve()
         except asyncio.CancelledError:
             ending = Release(unsure=delivery.sent)
-        except Exception:
-            # Nothing of a job may take the worker down; the delivery counts as one without an ending.
+        except Exception:  # noqa: BLE001 - see below
+            # Nothing of a job may take the worker down; the delivery counts as one without an
+            # ending.
             _log.critical("job %s broke its worker's task", delivery.job_id, exc_info=True)
             delivery.fail()
             ending = delivery.resolve()

@@ -1,7 +1,7 @@
 """The endings of one process on their way to Redis: many in one call, each atomic by itself.
 
-An ending leaves at once when no call is under way; those that come meanwhile travel together in the
-next one. While Redis is away they wait here, and their leases go on being renewed or lapse.
+An ending leaves at once when no call is under way; those that come meanwhile travel together in
+the next one. While Redis is away they wait here, and their leases go on being renewed or lapse.
 """
 
 from __future__ import annotations

@@ -39,8 +39,8 @@ TERMINAL: Final = frozenset(
 
 _FIELDS: Final = (
     "state", "actor", "site", "lane", "key", "attempts", "deliveries", "enqueued_at", "due_at",
-    "deadline_at", "first_delivery_at", "finished_at", "unsure_since", "reason", "epoch", "orphans",
-    "cancel", "last",
+    "deadline_at", "first_delivery_at", "finished_at", "unsure_since", "reason", "epoch",
+    "orphans", "cancel", "last",
 )  # fmt: skip
 
 

@@ -62,7 +62,7 @@ class Runner:
                 getattr(one, name)(self._broker, *args)
             except MiddlewareError:
                 raise
-            except Exception:
+            except Exception:  # noqa: BLE001 - as dramatiq: one middleware must not break the rest
                 _log.critical("%s of %s failed", name, type(one).__name__, exc_info=True)
 
     def emit_after(self, signal: str, *args: Any, **kwargs: Any) -> None:
@@ -71,15 +71,15 @@ class Runner:
         for one in reversed(self.middleware):
             try:
                 getattr(one, name)(self._broker, *args, **kwargs)
-            except Exception:
+            except Exception:  # noqa: BLE001 - as dramatiq: one middleware must not break the rest
                 _log.critical("%s of %s failed", name, type(one).__name__, exc_info=True)
 
     async def run(self, delivery: Delivery) -> None:
         """Run the actor of a delivery; how it ended is on the delivery afterwards.
 
         Raises:
-            asyncio.CancelledError: the worker stops or the lease is lost; no signal of an ending was
-                emitted.
+            asyncio.CancelledError: the worker stops or the lease is lost; no signal of an ending
+                was emitted.
         """
         _CURRENT.set(delivery)
         actor: Actor[Any, Any] | None = None
@@ -92,7 +92,7 @@ class Runner:
             with capturing(delivery):
                 self.emit_after("process_message", delivery, result=result)
         except ActorNotFound as error:
-            _log.error("job %s names an actor that is not known", delivery.job_id)  # noqa: TRY400
+            _log.error("job %s names an actor that is not known", delivery.job_id)
             delivery.fail()
             delivery.stuff_exception(error)
         except SkipMessage as error:
@@ -101,7 +101,7 @@ class Runner:
             _log.warning("message %s was skipped", delivery.message_id)
             with capturing(delivery):
                 self.emit_after("skip_message", delivery)
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001 - an actor may raise anything
             delivery.stuff_exception(error)
             self._log_failure(actor, delivery, error)
             with capturing(delivery):
@@ -152,7 +152,7 @@ async def _in_thread(function: Callable[..., Any], delivery: Delivery, limit_s: 
         result, problem = None, None
         try:
             result = context.run(function, *delivery.args, **delivery.kwargs)
-        except BaseException as error:  # noqa: BLE001 - it is raised where the actor is awaited
+        except BaseException as error:  # noqa: BLE001 - raised where the actor is awaited
             problem = error
         loop.call_soon_threadsafe(settle, result, problem)
 

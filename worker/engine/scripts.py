@@ -80,7 +80,8 @@ class Scripts:
             What the head of the script's file says.
 
         Raises:
-            BrokerUnavailableError: Redis is away; the state change may or may not have happened, and
+            BrokerUnavailableError: Redis is away; the state change may or may not have happened,
+            and
                 running it again is safe.
             QueueFullError: Redis is full; nothing happened.
         """

@@ -1,7 +1,7 @@
 """Waiting for endings: any number of waiters of one process share one subscription.
 
-A waiter is woken by the publication of its job's ending. Because a published message can be lost (it
-is not kept by Redis), all waiting ids are also read once in a while, in one pipeline.
+A waiter is woken by the publication of its job's ending. Because a published message can be lost
+(it is not kept by Redis), all waiting ids are also read once in a while, in one pipeline.
 """
 
 from __future__ import annotations
@@ -64,7 +64,8 @@ class Waiters:
             Its record; None when there is no such job.
 
         Raises:
-            BrokerUnavailableError: Redis was away when the wait began; later absences are waited out.
+            BrokerUnavailableError: Redis was away when the wait began; later absences are waited
+                out.
         """
         future: asyncio.Future[Record] = asyncio.get_running_loop().create_future()
         first = job_id not in self._waiting
@@ -156,7 +157,7 @@ class Waiters:
                 self._stirred.set()
 
     async def _answer(self) -> None:
-        """Read the records of those that were announced, many in one round trip, and hand them out."""
+        """Read the records that were announced, many in one round trip, and hand them out."""
         while True:
             await self._stirred.wait()
             self._stirred.clear()
@@ -186,7 +187,7 @@ class LoopThread:
         self._pid = 0
 
     def is_fresh(self) -> bool:
-        """Say whether the next call starts a new loop, so that what lived on the old one is gone."""
+        """Say whether the next call starts a new loop; what lived on the old one is gone then."""
         return self._loop is None or self._pid != os.getpid()
 
     def call(
