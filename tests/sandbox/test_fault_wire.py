@@ -321,8 +321,8 @@ def test_latency_delays_and_a_client_that_left_is_still_served(box: Any) -> None
     """Who gives up waiting cannot know: the page is made all the same."""
     box.fault("latency", ms=300)
     assert box.raw(wait_s=0.05).end == "silence"
-    while not box.get("/counts")["pages"]:
-        assert box.get("/counts")["in_flight"] == 1
+    while not (counts := box.get("/counts"))["pages"]:
+        assert counts["in_flight"] == 1
     assert box.last()["took_ms"] >= 300
 
 

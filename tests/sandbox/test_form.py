@@ -5,9 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from worker.sandbox.errors import Refusal
-from worker.sandbox.form import decode, wire_name
+from worker.sandbox.form import decode
 
 
 @pytest.mark.parametrize(
@@ -57,7 +59,15 @@ def test_decode_refuses_what_is_malformed(body: bytes, code: str, param: str | N
     assert (caught.value.status, caught.value.code, caught.value.param) == (400, code, param)
 
 
-def test_wire_name_spells_a_path() -> None:
-    """A path is spelt in brackets."""
-    assert wire_name(("a",)) == "a"
-    assert wire_name(("a", "b", 0)) == "a[b][0]"
+@given(st.binary(max_size=200) | st.text("ab[]=&%0 1+", max_size=60).map(str.encode))
+def test_decode_reads_or_refuses_anything(body: bytes) -> None:
+    """Whatever the bytes, there is a tree of text or a refusal; never another error."""
+    try:
+        tree = decode(body)
+    except Refusal:
+        return
+    leaves: list[object] = [tree]
+    while leaves:
+        leaf = leaves.pop()
+        assert isinstance(leaf, str | dict)
+        leaves += leaf.values() if isinstance(leaf, dict) else ()

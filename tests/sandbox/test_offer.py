@@ -70,6 +70,8 @@ def test_offer_may_be_an_empty_list(box: Any) -> None:
     [
         ({"customer_id": "c" * 51}, "customer_id"),
         ({"customer_id": 17}, "customer_id"),
+        ({"customer_id": 1.5}, "customer_id"),
+        ({"customer_id": "\ud800"}, "customer_id"),
         ({"customer_id": "c", "subscription_id": "s" * 51}, "subscription_id"),
         ({"customer_id": "c", "first_name": "f" * 151}, "first_name"),
         ({"customer_id": "c", "last_name": "f" * 151}, "last_name"),
@@ -114,7 +116,18 @@ def test_offer_refuses_missing_and_unknown(box: Any, payload: Any, param: str) -
     assert (error["api_error_code"], error["param"]) == ("invalid_request", param)
 
 
-@pytest.mark.parametrize("body", [b"", b"[]", b"{", b'{"customer_id": NaN}', b"\xff", b"[" * 9000])
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"",
+        b"[]",
+        b"{",
+        b'{"customer_id": NaN}',
+        b'{"customer_id": ' + b"1" * 9000 + b"}",
+        b"\xff",
+        b"[" * 9000,
+    ],
+)
 def test_offer_refuses_what_is_not_an_object(box: Any, body: bytes) -> None:
     """A body that is no JSON object is 400, never 500."""
     answer = box.offer(body)

@@ -6,10 +6,12 @@ import json
 import os
 import signal
 import socket
+import sqlite3
 import subprocess
 import sys
 import time
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -82,6 +84,9 @@ def test_state_file_outlives_a_kill(
     box.post("/clock", {"advance_s": 1000})
     box.post("/catalogue", {"coupons": ["TEN"]})
     page = box.gift(chargebee_idempotency_key="k").json()["hosted_page"]
+    with closing(sqlite3.connect(state)) as db:  # the log is written within moments, unasked
+        while not db.execute("SELECT count(*) FROM requests").fetchone()[0]:
+            pass
     requests = box.get("/requests")["requests"]
     first.popen.kill()
     first.popen.communicate()

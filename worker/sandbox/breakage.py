@@ -89,7 +89,7 @@ def _wrong_types(reply: Reply, _: Mapping[str, Any]) -> Reply:
 
 
 def _exchange(value: Any) -> Any:
-    """Numbers become text, text lists of numbers; the names of the top two levels stay."""
+    """Numbers become text, text becomes lists, lists become objects; the names stay."""
     if isinstance(value, dict):
         return {name: _exchange(member) for name, member in value.items()}
     if isinstance(value, list):
@@ -156,33 +156,33 @@ async def _reset(_: Reply, __: Mapping[str, Any], wire: Wire) -> None:
 async def _close(reply: Reply, given: Mapping[str, Any], wire: Wire) -> None:
     raw = reply.raw()
     cut = given["after_bytes"]
-    await wire.write(raw[: len(raw) // 2 if cut is None else int(cut)])
+    wire.write(raw[: len(raw) // 2 if cut is None else int(cut)])
     await (wire.reset() if given["rst"] else wire.close())
 
 
 async def _drip(reply: Reply, given: Mapping[str, Any], wire: Wire) -> None:
     raw = reply.raw()
     at_once = 0 if given["from"] == "start" else len(raw) - len(reply.body)
-    await wire.write(raw[:at_once])
+    wire.write(raw[:at_once])
     await wire.drip(raw[at_once:], size=int(given["bytes"]), every_s=given["every_ms"] / 1000)
 
 
 async def _stall(reply: Reply, given: Mapping[str, Any], wire: Wire) -> None:
     head = reply.raw_head((("content-length", str(len(reply.body))),))
     sent = {"start": 0, "headers": head.index(b"\r\n") + 2, "body": len(head)}[given["at"]]
-    await wire.write(head[:sent])
+    wire.write(head[:sent])
     await wire.silence(given["ms"] / 1000)
 
 
 async def _endless(reply: Reply, given: Mapping[str, Any], wire: Wire) -> None:
-    await wire.write(reply.raw_head((("transfer-encoding", "chunked"),)))
+    wire.write(reply.raw_head((("transfer-encoding", "chunked"),)))
     size = max(1, int(given["chunk_bytes"]))
     chunk = f"{size:x}\r\n".encode() + b" " * size + b"\r\n"
     await wire.repeat(chunk, every_s=given["every_ms"] / 1000)
 
 
 async def _garbage(_: Reply, __: Mapping[str, Any], wire: Wire) -> None:
-    await wire.write(b"\x00\xff\x16\x03 this is not HTTP\r\n\r\n")
+    wire.write(b"\x00\xff\x16\x03 this is not HTTP\r\n\r\n")
     await wire.close()
 
 

@@ -31,7 +31,6 @@ LABELS = {
 }
 
 _NET_LOCATION = re.compile(r"[A-Za-z0-9.\-]+(:\d+)?\Z|\[[0-9A-Fa-f:]+\](:\d+)?\Z")
-_LANGUAGE = re.compile(r"[A-Za-z0-9-]{2,35}\Z")
 
 
 def routes(sandbox: Sandbox) -> list[Route]:
@@ -104,7 +103,6 @@ class Checkout:
             values=values or {},
             errors=errors or {},
             labels=LABELS,
-            lang=_language(page),
             items=self._items(page),
             coupons=list(page.params.get("coupon_ids", {}).values()),
         )
@@ -171,8 +169,3 @@ def _origin(url: str) -> str | None:
 
 def _frames(layout: str) -> str:
     return "*" if layout == "in_app" else "'none'"
-
-
-def _language(page: HostedPage) -> str:
-    locale = str(page.params.get("gifter", {}).get("locale", ""))
-    return locale if _LANGUAGE.match(locale) else "en"

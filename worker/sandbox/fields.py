@@ -18,8 +18,8 @@ INT64 = 2**63 - 1
 _DIGITS = re.compile(r"-?[0-9]{1,19}\Z")
 _DECIMAL = re.compile(r"[0-9]+(\.[0-9]+)?\Z")
 _EMAIL = re.compile(r"[^@\s]+@[^@\s]+\.[^@\s]+\Z")
-#: C0 controls but tab, LF and CR, which a text may hold; NUL above all.
-_CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
+#: C0 controls but tab, LF and CR, which a text may hold; and halves of surrogate pairs.
+_CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\ud800-\udfff]")
 
 
 @dataclass(frozen=True, slots=True)

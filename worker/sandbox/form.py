@@ -35,11 +35,6 @@ def decode(body: bytes) -> Tree:
     return tree
 
 
-def wire_name(path: tuple[str | int, ...]) -> str:
-    """Spell a path as it goes over the wire: ``("a", "b", 0)`` is ``a[b][0]``."""
-    return str(path[0]) + "".join(f"[{part}]" for part in path[1:])
-
-
 def _text(raw: bytes) -> str:
     if _BROKEN_ESCAPE.search(raw):
         raise Refusal(400, message="the body has a broken percent escape")

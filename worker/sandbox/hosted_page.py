@@ -187,21 +187,19 @@ class HostedPages:
 
     def counts(self, site: str | None = None) -> dict[str, Any]:
         """Totals: pages, keys, and the keys that more than one page was made for."""
-        where = "FROM pages WHERE (? IS NULL OR site = ?)"
-        both = (site, site)
-        per_key = self._store.rows(
-            f"SELECT idempotency_key AS key, count(*) AS n {where} "
-            "AND idempotency_key IS NOT NULL GROUP BY site, idempotency_key",
-            both,
+        per_key = (
+            "SELECT idempotency_key AS key, count(*) AS n FROM pages "
+            "WHERE (?1 IS NULL OR site = ?1) GROUP BY site, idempotency_key"
         )
-        pages = self._store.number(f"SELECT count(*) {where}", both)
-        return {
-            "pages": pages,
-            "idempotency_keys": len(per_key),
-            "max_pages_per_key": max((row["n"] for row in per_key), default=0),
-            "keys_with_many_pages": [row["key"] for row in per_key if row["n"] > 1],
-            "pages_without_key": pages - sum(row["n"] for row in per_key),
-        }
+        totals = (
+            f"WITH per_key AS ({per_key}) "  # noqa: S608
+            "SELECT coalesce(sum(n), 0) AS pages, count(key) AS idempotency_keys, "
+            "coalesce(max(n) FILTER (WHERE key IS NOT NULL), 0) AS max_pages_per_key, "
+            "coalesce(sum(n) FILTER (WHERE key IS NULL), 0) AS pages_without_key FROM per_key"
+        )
+        many = f"SELECT key FROM ({per_key}) WHERE key IS NOT NULL AND n > 1"  # noqa: S608
+        keys = [row["key"] for row in self._store.rows(many, (site,))]
+        return {**(self._store.row(totals, (site,)) or {}), "keys_with_many_pages": keys}
 
 
 def _read(row: dict[str, Any]) -> HostedPage:

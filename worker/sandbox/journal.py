@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections import Counter
 from dataclasses import dataclass, field
@@ -9,8 +10,9 @@ from typing import Any
 
 from worker.sandbox.store import Store
 
-#: Entries kept in memory before they are written in one transaction.
+#: Entries kept in memory before they are written in one transaction, and for how long at most.
 BATCH = 256
+BATCH_S = 0.2
 
 _COLUMNS = (
     "n, at_ms, site, kind, method, path, host, headers, body, status, fault, executed, "
@@ -84,7 +86,10 @@ class Journal:
     def __init__(self, store: Store) -> None:
         self._store = store
         self._pending: list[Entry] = []
-        self._last_n = store.number("SELECT max(n) FROM requests")
+        # A page may be of a request that a kill kept from being logged.
+        self._last_n = store.number(
+            "SELECT max(n) FROM (SELECT n FROM requests UNION SELECT request FROM pages)"
+        )
         self._counts: Counter[tuple[Any, ...]] = Counter()
         for row in store.rows(
             "SELECT site, kind, status, fault, executed, replayed, count(*) AS c FROM requests "
@@ -92,6 +97,12 @@ class Journal:
         ):
             *key, count = row.values()
             self._counts[*key[:4], bool(key[4]), bool(key[5])] = count
+        self._span: dict[str | None, tuple[int, int]] = {
+            row["site"]: (row["oldest"], row["newest"])
+            for row in store.rows(
+                "SELECT site, min(at_ms) AS oldest, max(at_ms) AS newest FROM requests GROUP BY 1"
+            )
+        }
 
     def next_n(self) -> int:
         """The number of a new request."""
@@ -101,9 +112,13 @@ class Journal:
     def add(self, entry: Entry) -> None:
         """Log a request; it is counted at once and written with others."""
         self._counts[entry.counted()] += 1
+        oldest, newest = self._span.get(entry.site, (entry.at_ms, entry.at_ms))
+        self._span[entry.site] = min(oldest, entry.at_ms), max(newest, entry.at_ms)
         self._pending.append(entry)
         if len(self._pending) >= BATCH:
             self.flush()
+        elif len(self._pending) == 1:
+            asyncio.get_running_loop().call_later(BATCH_S, self.flush)
 
     def flush(self) -> None:
         """Write what is pending."""
@@ -119,6 +134,7 @@ class Journal:
         """Forget everything; numbers begin at 1 again."""
         self._pending.clear()
         self._counts.clear()
+        self._span.clear()
         self._last_n = 0
 
     def read(self, *, after: int = 0, limit: int = 1000, newest: bool = False) -> list[Any]:
@@ -160,10 +176,8 @@ class Journal:
 
     def span(self, site: str | None = None) -> dict[str, int | None]:
         """When the first and the last request came, Unix ms of the sandbox clock."""
-        self.flush()
-        row = self._store.row(
-            "SELECT min(at_ms) AS oldest_at_ms, max(at_ms) AS newest_at_ms FROM requests "
-            "WHERE ? IS NULL OR site = ?",
-            (site, site),
-        )
-        return row or {}
+        spans = [span for of_site, span in self._span.items() if site in (None, of_site)]
+        return {
+            "oldest_at_ms": min((oldest for oldest, _ in spans), default=None),
+            "newest_at_ms": max((newest for _, newest in spans), default=None),
+        }

@@ -42,6 +42,7 @@ def bind(host: str, port: int) -> socket.socket:
 def origin_of(sock: socket.socket) -> str:
     """The address of a bound socket as an HTTP origin."""
     host, port = sock.getsockname()[:2]
+    host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104
     return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
 

@@ -86,7 +86,7 @@ class Wire:
         self._transport.close()
         await self._gone(None)
 
-    async def write(self, data: bytes) -> None:
+    def write(self, data: bytes) -> None:
         """Put bytes on the wire."""
         self._transport.write(data)
 
