@@ -27,11 +27,12 @@ _INDEX_MAX = 65_536
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_-]{0,63}", re.ASCII)
 
 
-def flatten(messages: Mapping[Any, Any]) -> dict[str, list[str]]:
+def flatten(messages: Mapping[Any, Any] | list[Any]) -> dict[str, list[str]]:
     """Turn nested messages into dotted paths; flat ones come back as they are.
 
     Args:
-        messages: `ValidationError.messages`: nested dicts whose leaves are lists of texts.
+        messages: `ValidationError.messages`: nested dicts whose leaves are lists of texts, or a
+            list of texts alone.
 
     Returns:
         Path (`subscription_items.2.quantity`) to what is wrong there; the path of the whole is

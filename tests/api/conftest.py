@@ -93,7 +93,7 @@ Serve = Callable[..., AbstractAsyncContextManager[Served]]
 
 @pytest.fixture
 def serve() -> Serve:
-    """Serve with a handler on a free loopback port: `async with serve(handler) as server`."""
+    """A server on a free port, which a handler of the test answers for."""
 
     @asynccontextmanager
     async def served(handler: Handler, tls: ssl.SSLContext | None = None) -> AsyncIterator[Served]:

@@ -104,19 +104,16 @@ def capture() -> Iterator[Capture]:
     server.close()
 
 
-@pytest.fixture(scope="module")
-def runner() -> Iterator[asyncio.Runner]:
-    """One event loop for all examples."""
-    with asyncio.Runner() as loop:
-        yield loop
+Wire = tuple[Capture, ApiClient, asyncio.Runner]
 
 
 @pytest.fixture(scope="module")
-def client(runner: asyncio.Runner) -> Iterator[ApiClient]:
-    """One client of ours for all examples, so that connections are used again."""
-    made = ApiClient()
-    yield made
-    runner.run(made.aclose())
+def wire(capture: Capture) -> Iterator[Wire]:
+    """The server, and one client of ours on one event loop, so that connections are kept."""
+    with asyncio.Runner() as runner:
+        client = ApiClient()
+        yield capture, client, runner
+        runner.run(client.aclose())
 
 
 def word(
@@ -244,7 +241,7 @@ def compared(
     payload: dict[str, Any],
     options: dict[str, Any],
     key: str | None,
-    wire: tuple[Capture, ApiClient, asyncio.Runner],
+    wire: Wire,
 ) -> bytes:
     """Send a job both ways, compare what arrived, and return the body."""
     capture, client, runner = wire
@@ -309,18 +306,15 @@ def decoded(body: bytes, rules: dict[str, Any]) -> dict[str, Any]:
     entity=ASCII_ID,
 )
 def test_gift_checkout_equals_the_sdk(
-    capture: Capture,
-    client: ApiClient,
-    runner: asyncio.Runner,
+    wire: Wire,
     payload: dict[str, Any],
     options: dict[str, Any],
     key: str | None,
     entity: str,
 ) -> None:
-    """Method, path, host, body bytes and all headers of the API equal; the body fits its schema."""
+    """Method, path, host, body and the API's headers equal; the body fits its schema."""
     if "business_entity_id" not in payload:
         options = options | {"business_entity_id": entity}
-    wire = (capture, client, runner)
     body = compared("gift_checkout", payload, options, key, wire)
     rules = json.loads((DESCRIPTIONS / "gift_request.schema.json").read_text())
     jsonschema.validate(decoded(body, rules), rules | {"additionalProperties": False})
@@ -329,16 +323,13 @@ def test_gift_checkout_equals_the_sdk(
 @SOME
 @given(payload=OFFERS, options=CHOICES, key=st.none() | st.uuids().map(str), brand=ASCII_ID)
 def test_personalized_offer_equals_the_sdk(
-    capture: Capture,
-    client: ApiClient,
-    runner: asyncio.Runner,
+    wire: Wire,
     payload: dict[str, Any],
     options: dict[str, Any],
     key: str | None,
     brand: str,
 ) -> None:
-    """Method, path, host, body bytes and all headers of the API equal; the body fits its schema."""
-    wire = (capture, client, runner)
+    """Method, path, host, body and the API's headers equal; the body fits its schema."""
     body = compared("personalized_offer", payload, options | {"brand_id": brand}, key, wire)
     rules = json.loads((DESCRIPTIONS / "offer_request.schema.json").read_text())
     jsonschema.validate(
