@@ -10,10 +10,12 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 import pytest
+from rig.command import Command
 from rig.processes import Processes, end_leftovers
 from rig.sandbox import SandboxServer
 from rig.server import RedisServer
 from rig.server import free_port as find_free_port
+from rig.system import System
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -96,3 +98,23 @@ def sandbox_server(tmp_path: Path) -> Iterator[SandboxServer]:
     server.start()
     yield server
     server.stop()
+
+
+@pytest.fixture
+def largesse(tmp_path: Path) -> Command:
+    """Run `largesse WORDS` to its end, without any setting but those given: `env={...}`."""
+    folder = tmp_path / "command"
+    folder.mkdir()
+    return Command(folder)
+
+
+@pytest.fixture
+def system(
+    redis_url: str, sandbox_server: SandboxServer, spawn: Processes, tmp_path: Path
+) -> Iterator[System]:
+    """A server, the sandbox and a producer; start workers with `system.worker()`."""
+    folder = tmp_path / "system"
+    folder.mkdir()
+    running = System(redis_url, sandbox_server, spawn, folder)
+    yield running
+    running.close()

@@ -180,7 +180,15 @@ class Stage:
                 "CHARGEBEE_API_URL": _ready_url(sandbox),
                 "CHARGEBEE_RATE_PER_MINUTE": "0",  # the sandbox sets no limit, so nothing waits
             }
-            words = ["worker", "-p", str(self._processes), "-t", str(self._concurrency)]
+            words = [
+                "worker",
+                "-p",
+                str(self._processes),
+                "-t",
+                str(self._concurrency),
+                "--grace",
+                "5",
+            ]
             self._start("worker fleet", words, self.environ, folder)
             self._stack = self._stack.pop_all()
         return self

@@ -65,7 +65,11 @@ class _Member:
             return code
         if now >= self._due:
             # The pipe stays open as long as we live; its end tells the process that we are gone.
-            self.process = subprocess.Popen(self._command, stdin=subprocess.PIPE)  # noqa: S603 - our own
+            # In a group of its own a terminal's Ctrl-C does not reach it: we pass on one signal,
+            # as a second one would cut its grace short.
+            self.process = subprocess.Popen(  # noqa: S603 - our own
+                self._command, stdin=subprocess.PIPE, process_group=0
+            )
             self._started = now
         return None
 
@@ -127,7 +131,8 @@ class _Fleet:
                 deadline = float("inf")
             time.sleep(LOOK_S / 2)
         codes = [member.end() for member in self._members]
-        return 0 if not any(codes) else 1
+        # One that was still starting has not learned to end with 0.
+        return 0 if all(code in {0, -signal.SIGTERM} for code in codes) else 1
 
 
 def run(*, processes: int, concurrency: int, grace_s: float) -> int:

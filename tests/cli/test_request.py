@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+from rig.command import Command
+from rig.system import System
 
 from worker.api import build_request
 from worker.job import Job, idempotency_key
@@ -35,9 +36,7 @@ def test_vectors_are_there() -> None:
 
 
 @pytest.mark.parametrize("path", FAITHFUL, ids=lambda path: path.stem)
-def test_request_equals_what_the_official_sdk_sends(
-    largesse: Callable[..., Any], write: Callable[..., str], path: Path
-) -> None:
+def test_request_equals_what_the_official_sdk_sends(largesse: Command, path: Path) -> None:
     """Address and body are the SDK's: a form byte for byte, JSON as an equal value."""
     vector = load(path)
     kind = "gift-checkout" if path.name.startswith("gift") else "personalized-offer"
@@ -45,7 +44,7 @@ def test_request_equals_what_the_official_sdk_sends(
     given = vector["headers_in"].get("chargebee-idempotency-key")
     if given and kind == "personalized-offer":
         env["LARGESSE_OFFERS_IDEMPOTENCY_KEY"] = "true"
-    payload = write("payload.json", vector["params"] or {})
+    payload = largesse.write("payload.json", vector["params"] or {})
     ran = largesse("request", kind, payload, "--dry-run", "--json", env=env)
     assert ran.code == 0, ran.err
     (shown,) = ran.objects()
@@ -64,9 +63,9 @@ def test_request_equals_what_the_official_sdk_sends(
         assert json.loads(shown["body"]) == json.loads(vector["body"])
 
 
-def test_request_masks_the_key(largesse: Callable[..., Any], write: Callable[..., str]) -> None:
+def test_request_masks_the_key(largesse: Command) -> None:
     """The API key is nowhere in what is shown, in either form."""
-    payload = write("payload.json", {})
+    payload = largesse.write("payload.json", {})
     for more in ((), ("--json",)):
         ran = largesse("request", "gift-checkout", payload, "--dry-run", *more, env=SITE)
         assert ran.code == 0
@@ -74,23 +73,19 @@ def test_request_masks_the_key(largesse: Callable[..., Any], write: Callable[...
         assert "Basic ****" in ran.out
 
 
-def test_request_needs_no_key_to_be_shown(
-    largesse: Callable[..., Any], write: Callable[..., str]
-) -> None:
+def test_request_needs_no_key_to_be_shown(largesse: Command) -> None:
     """A dry run sends nothing, so it reads no key and asks for no Redis."""
     ran = largesse(
         "request",
         "gift_checkout",
-        write("payload.json", {}),
+        largesse.write("payload.json", {}),
         "--dry-run",
         env={"CHARGEBEE_SITE": "acme-test"},
     )
     assert ran.code == 0, ran.err
 
 
-def test_request_shows_what_the_options_ask_for(
-    largesse: Callable[..., Any], write: Callable[..., str]
-) -> None:
+def test_request_shows_what_the_options_ask_for(largesse: Command) -> None:
     """Skip, business entity, brand and origin go out as headers."""
     options = {
         "skip": ["webhooks", "email", "actions"],
@@ -98,8 +93,8 @@ def test_request_shows_what_the_options_ask_for(
         "brand_id": "brand_1",
         "origin": {"user": "gärtner@example.com", "ip": "203.0.113.7", "device": "Android"},
     }
-    words = ("request", "gift-checkout", write("payload.json", {}), "--dry-run", "--json")
-    ran = largesse(*words, "--options", write("options.json", options), env=SITE)
+    words = ("request", "gift-checkout", largesse.write("payload.json", {}), "--dry-run", "--json")
+    ran = largesse(*words, "--options", largesse.write("options.json", options), env=SITE)
     (shown,) = ran.objects()
     assert {
         name: value for name, value in shown["headers"].items() if name.startswith("chargebee-")
@@ -115,11 +110,9 @@ def test_request_shows_what_the_options_ask_for(
     }.items()
 
 
-def test_request_with_a_key_is_the_request_of_that_job(
-    largesse: Callable[..., Any], write: Callable[..., str]
-) -> None:
+def test_request_with_a_key_is_the_request_of_that_job(largesse: Command) -> None:
     """The idempotency key that is shown is the one that a job of this key sends."""
-    words = ("request", "gift-checkout", write("payload.json", {}), "--dry-run", "--json")
+    words = ("request", "gift-checkout", largesse.write("payload.json", {}), "--dry-run", "--json")
     ran = largesse(*words, "--key", "order-1042", env=SITE)
     settings = Settings.from_env({"LARGESSE_REDIS_URL": "redis://localhost/0", **SITE})
     job = Job.prepare(settings, "gift_checkout", {}, key="order-1042")
@@ -136,11 +129,9 @@ def test_request_with_a_key_is_the_request_of_that_job(
     assert shown["body"].encode() == sent.body
 
 
-def test_request_without_a_key_is_new_each_time(
-    largesse: Callable[..., Any], write: Callable[..., str]
-) -> None:
+def test_request_without_a_key_is_new_each_time(largesse: Command) -> None:
     """Two tries of the same payload are two requests to the API."""
-    words = ("request", "gift-checkout", write("payload.json", {}), "--dry-run", "--json")
+    words = ("request", "gift-checkout", largesse.write("payload.json", {}), "--dry-run", "--json")
     keys = {
         largesse(*words, env=SITE).objects()[0]["headers"]["chargebee-idempotency-key"]
         for _ in range(2)
@@ -148,11 +139,9 @@ def test_request_without_a_key_is_new_each_time(
     assert len(keys) == 2
 
 
-def test_request_refuses_an_invalid_payload(
-    largesse: Callable[..., Any], write: Callable[..., str]
-) -> None:
+def test_request_refuses_an_invalid_payload(largesse: Command) -> None:
     """Exit 2 and one line that names the field and not its value."""
-    payload = write("payload.json", {"customer_id": "x" * 51, "email": "not-an-address"})
+    payload = largesse.write("payload.json", {"customer_id": "x" * 51, "email": "not-an-address"})
     ran = largesse("request", "personalized-offer", payload, "--dry-run", env=SITE)
     assert ran.code == 2
     assert ran.out == ""
@@ -162,58 +151,45 @@ def test_request_refuses_an_invalid_payload(
     assert ran.err.count("\n") == 1
 
 
-def test_request_refuses_an_unknown_kind(
-    largesse: Callable[..., Any], write: Callable[..., str]
-) -> None:
+def test_request_refuses_an_unknown_kind(largesse: Command) -> None:
     """Exit 2 and the kinds that there are."""
-    ran = largesse("request", "gift", write("payload.json", {}), "--dry-run", env=SITE)
+    ran = largesse("request", "gift", largesse.write("payload.json", {}), "--dry-run", env=SITE)
     assert ran.code == 2
     assert "gift-checkout or personalized-offer" in ran.err
 
 
-def test_request_without_a_site_names_the_setting(
-    largesse: Callable[..., Any], write: Callable[..., str]
-) -> None:
+def test_request_without_a_site_names_the_setting(largesse: Command) -> None:
     """Exit 3 and what to set."""
-    ran = largesse("request", "gift-checkout", write("payload.json", {}), "--dry-run")
+    ran = largesse("request", "gift-checkout", largesse.write("payload.json", {}), "--dry-run")
     assert ran.code == 3
     assert "CHARGEBEE_SITE" in ran.err
     assert ran.err.count("\n") == 1
 
 
-def test_request_is_sent_once_and_its_answer_shown(
-    largesse: Callable[..., Any], write: Callable[..., str], sandbox_server: Any
-) -> None:
+def test_request_is_sent_once_and_its_answer_shown(system: System) -> None:
     """Without --dry-run the page that was made is shown, and one was made."""
-    env = {
-        "CHARGEBEE_SITE": "acme-test",
-        "CHARGEBEE_API_KEY": "test_sandbox_key",
-        "CHARGEBEE_API_URL": sandbox_server.url,
-    }
-    payload = write("payload.json", {"subscription_items": [{"item_price_id": "basic"}]})
-    ran = largesse("request", "gift-checkout", payload, "--json", env=env)
+    payload = system.run.write(
+        "payload.json", {"subscription_items": [{"item_price_id": "basic"}]}
+    )
+    ran = system.run("request", "gift-checkout", payload, "--json")
     assert ran.code == 0, ran.err
     (shown,) = ran.objects()
     assert shown["answer"]["status"] == 200
     assert shown["answer"]["body"]["hosted_page"]["id"]
-    assert largesse("request", "gift-checkout", payload, env=env).out.rstrip().endswith("}")
+    assert system.admin.counts()["pages"] == 1
+    assert system.run("request", "gift-checkout", payload).out.rstrip().endswith("}")
 
 
-def test_request_that_is_rejected_ends_with_1(
-    largesse: Callable[..., Any], write: Callable[..., str], sandbox_server: Any
-) -> None:
+def test_request_that_is_rejected_ends_with_1(system: System) -> None:
     """What the API says of it is shown: status, code and parameter."""
-    env = {
-        "CHARGEBEE_SITE": "acme-test",
-        "CHARGEBEE_API_KEY": "test_sandbox_key",
-        "CHARGEBEE_API_URL": sandbox_server.url,
-    }
-    payload = write("payload.json", {"subscription_items": [{"item_price_id": "missing_1"}]})
-    ran = largesse("request", "gift-checkout", payload, "--json", env=env)
+    payload = system.run.write(
+        "payload.json", {"subscription_items": [{"item_price_id": "missing_1"}]}
+    )
+    ran = system.run("request", "gift-checkout", payload, "--json")
     assert ran.code == 1
     (shown,) = ran.objects()
     assert shown["answer"]["error"]["status"] == 404
     assert shown["answer"]["error"]["api_error_code"] == "resource_not_found"
-    ran = largesse("request", "gift-checkout", payload, env=env)
+    ran = system.run("request", "gift-checkout", payload)
     assert ran.code == 1
     assert "resource_not_found" in ran.err

@@ -40,7 +40,7 @@ def sandbox(  # noqa: PLR0917
         bool, typer.Option("--no-access-log", help="No line per API request on stderr.")
     ] = False,
 ) -> None:
-    """Run a stand-in for the API, with hosted pages, limits and faults on demand.
+    """Run a stand-in for the API that breaks on demand.
 
     One JSON line on stdout says when it is ready: {"event": "sandbox.ready", "url", "pid",
     "sites"}. SIGTERM and SIGINT end it with exit code 0.

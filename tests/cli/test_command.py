@@ -1,0 +1,143 @@
+"""The command as a whole: help, versions, completion, errors, how quick it is."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import time
+
+import pytest
+from rig.command import Command
+
+COMMANDS = ["demo", "worker", "sandbox", "enqueue", "result", "request", "doctor", "version"]
+
+
+def test_help_lists_every_command(largesse: Command) -> None:
+    """Help names all commands, each with a sentence that is not cut off."""
+    ran = largesse("--help")
+    assert ran.code == 0
+    listed = [line.split() for line in ran.out.split("Commands:")[1].splitlines() if line]
+    assert [words[0] for words in listed] == COMMANDS
+    assert not any(words[-1].endswith("...") for words in listed)
+
+
+def test_command_without_words_shows_help(largesse: Command) -> None:
+    """No words are a wrong use, answered with the help."""
+    ran = largesse()
+    assert ran.code == 2
+    assert "Commands:" in ran.out + ran.err
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_commands_refuse_options_that_do_not_exist(largesse: Command, command: str) -> None:
+    """A misspelt option ends with 2 and does nothing."""
+    ran = largesse(command, "--no-such-option")
+    assert ran.code == 2
+    assert "No such option" in ran.err
+    assert "Traceback" not in ran.err
+
+
+def test_unknown_command_is_refused(largesse: Command) -> None:
+    """A misspelt command ends with 2."""
+    assert largesse("enque").code == 2
+
+
+def test_version_names_what_it_stands_on(largesse: Command) -> None:
+    """Version, as lines and as one object."""
+    assert largesse("version").out.startswith("largesse ")
+    (shown,) = largesse("version", "--json").objects()
+    assert shown["largesse"]
+    assert shown["python"].startswith("3.")
+    assert {"dramatiq", "redis", "marshmallow"} <= shown.keys()
+
+
+def test_completion_is_offered(largesse: Command) -> None:
+    """A shell is given the words to complete."""
+    ran = largesse("--show-completion", "bash")
+    assert "complete" in ran.out
+    words = {"_LARGESSE_COMPLETE": "complete_bash", "COMP_WORDS": "largesse en", "COMP_CWORD": "1"}
+    assert "enqueue" in largesse(env=words).out
+
+
+@pytest.mark.parametrize("words", [("--help",), ("enqueue", "--help"), ("version",)])
+def test_light_commands_are_quick(largesse: Command, words: tuple[str, ...]) -> None:
+    """The best of three takes less than half a second, Python's start included."""
+    took = []
+    for _ in range(3):
+        started = time.monotonic()
+        assert largesse(*words).code == 0
+        took.append(time.monotonic() - started)
+    assert min(took) < 0.5
+
+
+def test_enqueue_imports_no_http_client() -> None:
+    """What enqueues needs no API client, not even on the command line."""
+    code = (
+        "import sys, runpy\n"
+        "sys.argv = ['largesse', 'enqueue', 'personalized-offer', '-']\n"
+        "try: runpy.run_module('worker.cli', run_name='__main__')\n"
+        "except SystemExit: pass\n"
+        "print([n for n in ('httpx', 'starlette', 'structlog', 'jinja2') if n in sys.modules])"
+    )
+    env = {
+        "LARGESSE_REDIS_URL": "redis://127.0.0.1:1/0",
+        "CHARGEBEE_SITE": "acme-test",
+        "PATH": "",
+    }
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        input='{"customer_id": "c"}',
+        capture_output=True,
+        text=True,
+        env=env,
+        check=False,
+    )
+    assert done.stdout.strip() == "[]", done.stderr
+    assert "Redis" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("missing", "words", "extra"),
+    [
+        ("typer", "'version'", "cli"),
+        ("rich", "'demo'", "cli"),
+        ("httpx", "'request', 'gift-checkout', '-'", "worker"),
+    ],
+)
+def test_missing_extra_is_named(missing: str, words: str, extra: str) -> None:
+    """Where an optional package is missing, the command says what to install, exit 3."""
+    code = (
+        "import sys\n"
+        f"sys.modules[{missing!r}] = None\n"
+        f"sys.argv = ['largesse', {words}]\n"
+        "from worker.cli import main\n"
+        "main()"
+    )
+    env = {"CHARGEBEE_SITE": "acme-test", "CHARGEBEE_API_KEY": "k", "PATH": ""}
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        input="{}",
+        capture_output=True,
+        text=True,
+        env=env,
+        check=False,
+    )
+    assert done.returncode == 3, done.stderr
+    assert f"pip install 'largesse[{extra}]'" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_interrupted_command_ends_with_130(largesse: Command) -> None:
+    """Ctrl-C leaves with the code that shells expect, without a traceback."""
+    code = (
+        "import signal, sys, worker.cli.version as v\n"
+        "v.versions = lambda: signal.raise_signal(signal.SIGINT)\n"
+        "sys.argv = ['largesse', 'version']\n"
+        "from worker.cli import main\n"
+        "main()"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 130
+    assert "Traceback" not in done.stderr
