@@ -11,8 +11,10 @@ from rig.brokers import Kind
 from rig.figures import Figures
 from rig.processes import Processes
 from rig.proxy import ChaosProxy
+from rig.sandbox import SandboxServer
 from rig.server import RedisServer
 from rig.stage import Stage
+from rig.world import World
 
 
 @pytest.fixture(params=["stock", "ours"])
@@ -56,3 +58,19 @@ def proxy(redis_server: RedisServer) -> Iterator[ChaosProxy]:
 def figures(request: pytest.FixtureRequest) -> Figures:
     """Note measured figures for the reports: `figures.note("D9", kind, p50_ms=...)`."""
     return Figures(Path(request.config.rootpath) / "build" / "faults.jsonl")
+
+
+@pytest.fixture(scope="session")
+def full(pytestconfig: pytest.Config) -> bool:
+    """True for the full size of the matrix."""
+    return bool(pytestconfig.getoption("--faults") == "full")
+
+
+@pytest.fixture
+def world(
+    tmp_path: Path, redis_server: RedisServer, sandbox_server: SandboxServer, full: bool
+) -> Iterator[World]:
+    """Server (AOF always), sandbox, producer and fleet of one test."""
+    made = World(tmp_path / "world", redis_server, sandbox_server, full=full)
+    yield made
+    made.close()

@@ -44,7 +44,8 @@ class Process:
         with output.open("ab") as sink:
             self._popen = subprocess.Popen(
                 self.argv,
-                stdin=subprocess.DEVNULL,
+                # It stays open as long as we live: a worker ends when its supervisor is gone.
+                stdin=subprocess.PIPE,
                 stdout=sink,
                 stderr=subprocess.STDOUT,
                 env=environment(env),
@@ -60,12 +61,15 @@ class Process:
     @property
     def returncode(self) -> int | None:
         """Exit code, negative for a signal; None while it runs."""
-        return self._popen.poll()
+        code = self._popen.poll()
+        if code is not None and self._popen.stdin is not None:
+            self._popen.stdin.close()
+        return code
 
     @property
     def running(self) -> bool:
         """True until the process has ended."""
-        return self._popen.poll() is None
+        return self.returncode is None
 
     def output(self) -> str:
         """Everything the process and its children wrote so far."""
@@ -73,7 +77,8 @@ class Process:
 
     def wait(self, timeout_s: float = 30.0) -> int:
         """Wait for the end; returns the exit code, raises subprocess.TimeoutExpired."""
-        return self._popen.wait(timeout_s)
+        self._popen.wait(timeout_s)
+        return self.returncode or 0
 
     def send(self, number: signal.Signals) -> None:
         """Send a signal to this process alone; nothing happens when it has ended."""
@@ -87,7 +92,7 @@ class Process:
     def kill(self) -> None:
         """SIGKILL this process alone and reap it; its children go on."""
         self.send(signal.SIGKILL)
-        self._popen.wait(10)
+        self.wait(10)
 
     def pause(self) -> None:
         """SIGSTOP it: alive, silent, its connections open."""

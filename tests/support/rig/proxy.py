@@ -39,6 +39,7 @@ class Faults:
         drop_up, drop_down: throw the bytes away; the direction stays dead on that connection.
         drop_down_at: the same for the way down, from the first chunk that has these bytes in it.
         refuse: reset every new connection.
+        stall_up_after: bytes of one connection that pass before it stalls.
         cut_up_after, cut_down_after: bytes of one connection that pass before it is reset.
         bytes_per_s: throttle, each way and connection.
     """
@@ -52,6 +53,7 @@ class Faults:
     drop_down: bool = False
     drop_down_at: bytes | None = None
     refuse: bool = False
+    stall_up_after: int | None = None
     cut_up_after: int | None = None
     cut_down_after: int | None = None
     bytes_per_s: float | None = None
@@ -237,6 +239,7 @@ class ChaosProxy:
         way: str,
     ) -> None:
         """Let bytes go on in order, when they are due and nothing holds them."""
+        passed = 0
         while True:
             due, chunk = await queue.get()
             await asyncio.sleep(max(0.0, due - self._loop.time()))
@@ -244,6 +247,14 @@ class ChaosProxy:
                 await self._changed.wait()
             if not isinstance(chunk, bytes):
                 break
+            limit = self.faults.stall_up_after if way == "up" else None
+            if limit is not None and passed + len(chunk) > limit:
+                part = max(0, limit - passed)
+                writer.write(chunk[:part])
+                chunk = chunk[part:]
+                while self.faults.stall_up_after is not None:
+                    await self._changed.wait()
+            passed += len(chunk)
             if self.faults.bytes_per_s:
                 await asyncio.sleep(len(chunk) / self.faults.bytes_per_s)
             try:
