@@ -18,6 +18,7 @@ from worker.engine.delivery import Delivery, current_delivery
 from worker.engine.endings import Bury, Ending, Finish, Release, Retry
 from worker.errors import NotSentError
 from worker.job import QUEUE, idempotency_key
+from worker.observe.job_log import JobLog, JobNames
 from worker.operations import OPERATIONS, Operation
 from worker.retry import Decision, close_window, decide, may_send
 from worker.settings import Settings
@@ -51,6 +52,7 @@ class Caller:
             max_body_bytes=settings.max_body_bytes,
         )
         self._rng = rng or random.Random()
+        self._log = JobLog()
 
     async def call(
         self, operation: Operation, payload: Mapping[str, Any], options: Mapping[str, Any]
@@ -67,9 +69,16 @@ class Caller:
             unsure_since_ms=delivery.unsure_since_ms,
             now_ms=delivery.now_ms(),
         ):
-            delivery.end(self._ending(close_window(policy), delivery, None, ""))
+            decision = close_window(policy)
+            self._note(decision, delivery, None)
+            delivery.end(self._ending(decision, delivery, None, ""))
             return
         at_ms, started = delivery.now_ms(), time.monotonic()
+        self._log.started(
+            _names(delivery),
+            attempt=delivery.attempts + 1,
+            waited_ms=at_ms - delivery.enqueued_at_ms,
+        )
         try:
             ending = await self._attempt(operation, payload, options, delivery, at_ms)
         except Exception as error:  # noqa: BLE001 - every failure is an ending
@@ -80,7 +89,13 @@ class Caller:
                 at_ms=at_ms, took_ms=took_ms, status=None, error=error,
                 replayed=bool(getattr(error, "replayed", False)),
             )  # fmt: skip
-            ending = self._ending(self._decide(error, operation, delivery), delivery, error, entry)
+            self._log.called(
+                _names(delivery), attempt=delivery.attempts + 1, path=operation.path,
+                duration_ms=took_ms, error=error,
+            )  # fmt: skip
+            decision = self._decide(error, operation, delivery)
+            self._note(decision, delivery, error)
+            ending = self._ending(decision, delivery, error, entry)
         delivery.end(ending)
 
     async def _attempt(
@@ -100,6 +115,14 @@ class Caller:
         entry = outcome.attempt_entry(
             at_ms=at_ms, took_ms=answer.elapsed_ms, status=answer.status, error=None,
             replayed=answer.replayed,
+        )  # fmt: skip
+        self._log.called(
+            _names(delivery), attempt=delivery.attempts + 1, path=operation.path,
+            duration_ms=answer.elapsed_ms, status=answer.status, replayed=answer.replayed,
+        )  # fmt: skip
+        self._log.succeeded(
+            _names(delivery), attempts=delivery.attempts + 1, replayed=answer.replayed,
+            duration_ms=delivery.now_ms() - delivery.enqueued_at_ms,
         )  # fmt: skip
         return Finish(
             outcome=outcome.succeeded(delivery, part, replayed=answer.replayed),
@@ -124,6 +147,15 @@ class Caller:
             idempotency_key=idempotency_key(delivery.job_id, delivery.epoch) if keyed else None,
         )
         return request, site.api_key.read()
+
+    def _note(self, decision: Decision, delivery: Delivery, error: Exception | None) -> None:
+        self._log.decided(
+            _names(delivery),
+            decision,
+            attempt=delivery.attempts + 1,
+            duration_ms=delivery.now_ms() - delivery.enqueued_at_ms,
+            error=error,
+        )
 
     def _decide(self, error: Exception, operation: Operation, delivery: Delivery) -> Decision:
         since_ms = delivery.unsure_since_ms
@@ -180,6 +212,10 @@ class Caller:
             return self.settings.result_ttl_s * 1000
         left_ms = max(0, expires_at * 1000 - now_ms) + self.settings.result_margin_s * 1000
         return min(RESULT_TTL_MAX_MS, max(1000, left_ms))
+
+
+def _names(delivery: Delivery) -> JobNames:
+    return JobNames(delivery.job_id, delivery.actor_name, delivery.site)
 
 
 def register(broker: Broker, caller: Caller) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import threading
 from typing import Any, Final
 
@@ -15,8 +14,6 @@ from worker.settings import Settings
 from worker.sites import Site
 
 __all__ = ["BudgetKeeper", "budget_of"]
-
-_log = logging.getLogger(__name__)
 
 #: Seconds between two writings: a Redis that lost everything learns its limits again.
 REPEAT_S: Final = 60.0
@@ -70,6 +67,6 @@ class BudgetKeeper(Middleware):
         try:
             broker.configure(self._budgets)
         except BrokerError as error:
-            _log.warning("the sites' budgets are not written yet: %s", error)
+            broker.absence.began(error)
             return False
         return True

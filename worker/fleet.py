@@ -19,11 +19,13 @@ from types import FrameType
 from typing import Final
 
 from worker.errors import SettingsError
+from worker.observe import logs
+from worker.observe.events import WORKER_RESTARTED, emit
 from worker.settings import Settings
 
 __all__ = ["EXIT_SETTINGS", "run"]
 
-_log = logging.getLogger(__name__)
+_log = logging.getLogger("worker.fleet")
 
 #: Exit code of a process that cannot start because of its settings; it is not started again.
 EXIT_SETTINGS: Final = 3
@@ -116,9 +118,10 @@ class _Fleet:
                     self._wind_up()
                     return EXIT_SETTINGS
                 if code is not None and not self._stops:
-                    _log.error(
-                        "worker process %d ended with %d: starting it again", member.place, code
-                    )
+                    emit(
+                        _log, WORKER_RESTARTED, level=logging.ERROR,
+                        worker=f"place {member.place}", exit_code=code,
+                    )  # fmt: skip
             self._stirred.wait(LOOK_S)
         return self._wind_up()
 
@@ -146,7 +149,11 @@ def run(*, processes: int, concurrency: int, grace_s: float) -> int:
     Returns:
         Exit code: 0 when every process ended in order, 1 when one did not, 3 when the settings do
         not let one start.
+
+    Raises:
+        SettingsError: a setting is missing or wrong.
     """
+    logs.configure(Settings.from_env())
     command = [
         sys.executable, "-m", "worker.fleet",
         "--concurrency", str(concurrency), "--grace", str(grace_s),

@@ -7,9 +7,12 @@ largesse worker -p 2 --concurrency 128     processes with an event loop each
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 import signal
+import socket
 import threading
+import time
 from typing import Any, Final
 
 import dramatiq
@@ -17,16 +20,19 @@ from dramatiq.asyncio import get_event_loop_thread
 from dramatiq.broker import Broker
 from dramatiq.middleware import AsyncIO, Middleware, default_middleware
 
-from worker import actors
+from worker import __version__, actors
 from worker.actors import Caller
 from worker.budgets import BudgetKeeper
 from worker.engine.broker import EngineBroker
 from worker.engine.connection import WORKER, connect
 from worker.engine.loop import LoopWorker
 from worker.observe import logs
+from worker.observe.events import WORKER_STARTED, WORKER_STOPPED, emit
 from worker.settings import Settings
 
 __all__ = ["build", "serve", "setup"]
+
+_log = logging.getLogger("worker.process")
 
 #: Seconds from a second SIGTERM to the exit, at most.
 HURRY_S: Final = 0.5
@@ -118,11 +124,18 @@ async def _serve(settings: Settings, concurrency: int, grace_s: float) -> None:
         stopping.set()
 
     main = asyncio.current_task()
+    started = time.monotonic()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop)
     worker = LoopWorker(broker, settings.redis, concurrency=concurrency, grace_s=grace_s)
+    me = f"{socket.gethostname()}:{os.getpid()}"
+    emit(
+        _log, WORKER_STARTED, worker=me, version=__version__, processes=1, concurrency=concurrency
+    )
     try:
         await worker.run(stopping)
     finally:
+        lived_ms = round((time.monotonic() - started) * 1000)
+        emit(_log, WORKER_STOPPED, worker=me, duration_ms=lived_ms, jobs=worker.ended)
         await caller.client.aclose()
         broker.close()

@@ -22,6 +22,7 @@ from dramatiq.common import current_millis
 from dramatiq.errors import QueueJoinTimeout, QueueNotFound
 from dramatiq.middleware import Middleware
 
+from worker.engine.absence import Absence
 from worker.engine.connection import connect
 from worker.engine.consumer import EngineConsumer
 from worker.engine.delivery import _CURRENT, Delivery
@@ -123,6 +124,8 @@ class EngineBroker(Broker):
         self.max_deliveries = max_deliveries
         self.outcome_ttl_ms = outcome_ttl_ms
         self.stream_max_len = stream_max_len
+        #: Whether Redis is away.
+        self.absence = Absence()
         self._lease_books: dict[str, LeaseBook] = {}
 
     # -- queues and consumers

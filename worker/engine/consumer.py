@@ -72,7 +72,9 @@ class EngineConsumer(Consumer):
             if not self._cache:
                 self._wait(wait_ms)
         except BrokerError as error:
+            self._broker.absence.began(error)
             raise ConnectionClosed(error) from None
+        self._broker.absence.over()
         return self._cache.popleft() if self._cache else None
 
     def _fetch(self, room: int) -> int | None:

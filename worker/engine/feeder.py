@@ -86,7 +86,7 @@ class Feeder:
                     return
                 away_s = AWAY_FIRST_S
             except BrokerError as error:
-                _log.warning("queue %s waits: %s", self.queue, error)
+                self._broker.absence.began(error)
                 await _sleep_or(stopping, away_s * random.uniform(0.5, 1))
                 away_s = min(AWAY_MAX_S, away_s * 2)
 
@@ -116,6 +116,7 @@ class Feeder:
         args = fetch_arguments(self._broker, self.queue, self.worker, room)
         reply = await self._scripts.run("fetch", self.shard, args)
         self._unsure = False
+        self._broker.absence.over()
         self.looked_at = time.monotonic()
         batch = Batch(reply, queue=self.queue, shard=self.shard, lease_ms=self._broker.lease_ms)
         if batch.deliveries:

@@ -5,7 +5,6 @@ Only dramatiq's worker threads need it; jobs on an event loop are renewed there 
 
 from __future__ import annotations
 
-import logging
 import threading
 import time
 from collections.abc import Iterable
@@ -18,8 +17,6 @@ if TYPE_CHECKING:
     from worker.engine.broker import EngineBroker
 
 __all__ = ["LeaseBook"]
-
-_log = logging.getLogger(__name__)
 
 
 class LeaseBook:
@@ -80,7 +77,7 @@ class LeaseBook:
             try:
                 self.renew()
             except BrokerError as error:
-                _log.warning("leases of %s were not renewed: %s", self._queue, error)
+                self._broker.absence.began(error)
 
     def renew(self) -> None:
         """Extend every lease, and forget those that are somebody else's by now."""

@@ -63,6 +63,8 @@ class LoopWorker:
         scripts = AsyncScripts(self._client, broker.keyspace, moved_clock=broker.moved_clock)
         self._outbox = Outbox(broker, scripts, self._ended)
         self._tasks: dict[Delivery, asyncio.Task[None]] = {}
+        #: Jobs whose endings Redis has taken.
+        self.ended = 0
         self._room = asyncio.Event()
         self._room.set()
         names = sorted(queues or broker.get_declared_queues())
@@ -161,6 +163,7 @@ class LoopWorker:
         if isinstance(delivery, Undecodable):
             return
         self._forget(delivery)
+        self.ended += taken
         if not taken:
             _log.info("the ending of job %s was refused: its lease is over", delivery.job_id)
         elif isinstance(ending, Release):
@@ -183,7 +186,7 @@ class LoopWorker:
                 try:
                     lost = await feeder.renew()
                 except BrokerError as error:
-                    _log.warning("leases of %s were not renewed: %s", feeder.queue, error)
+                    self.broker.absence.began(error)
                     continue
                 for delivery in lost:
                     _log.warning(

@@ -7,7 +7,6 @@ the next one. While Redis is away they wait here, and their leases go on being r
 from __future__ import annotations
 
 import asyncio
-import logging
 import random
 from collections import deque
 from collections.abc import Callable
@@ -24,8 +23,6 @@ if TYPE_CHECKING:
     from worker.engine.broker import EngineBroker
 
 __all__ = ["Outbox"]
-
-_log = logging.getLogger(__name__)
 
 #: Endings of one call: bounds how long one script blocks Redis.
 BATCH_MAX: Final = 64
@@ -95,7 +92,7 @@ class Outbox:
                     away_s = AWAY_FIRST_S
                 except BrokerError as error:
                     self._waiting.extendleft(reversed(batch))
-                    _log.warning("%d endings wait: %s", len(self._waiting), error)
+                    self._broker.absence.began(error)
                     await asyncio.sleep(away_s * random.uniform(0.5, 1))
                     away_s = min(AWAY_MAX_S, away_s * 2)
             self._empty.set()

@@ -1,0 +1,48 @@
+"""Absence: Redis is away, said once at its beginning and once at its end, not at every try."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from typing import Final
+
+from worker.errors import BrokerError
+from worker.observe.events import BROKER_AWAY, BROKER_BACK, emit
+
+__all__ = ["Absence"]
+
+_log = logging.getLogger("worker.broker")
+
+#: Seconds between two lines while it lasts.
+REPEAT_S: Final = 10.0
+
+
+class Absence:
+    """Whether Redis is away, as one process sees it."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._since: float | None = None
+        self._said = 0.0
+
+    def began(self, error: BrokerError) -> None:
+        """Note that Redis did not serve."""
+        now = time.monotonic()
+        with self._lock:
+            if self._since is None:
+                self._since = now
+            elif now - self._said < REPEAT_S:
+                return
+            self._said = now
+        emit(_log, BROKER_AWAY, level=logging.ERROR, problem=str(error))
+
+    def over(self) -> None:
+        """Note that Redis served."""
+        if self._since is None:
+            return
+        with self._lock:
+            since, self._since = self._since, None
+        if since is not None:
+            away_ms = round((time.monotonic() - since) * 1000)
+            emit(_log, BROKER_BACK, level=logging.WARNING, away_ms=away_ms)
