@@ -5,9 +5,11 @@ from __future__ import annotations
 import gzip
 import json
 import pickle
+import re
 import time
 import zlib
 from email.utils import formatdate
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -133,6 +135,25 @@ def test_status_decides_without_a_body(
     error = error_of(status, body)
     assert type(error) is kind
     assert (error.status, error.api_error_code, error.param) == (status, None, None)
+
+
+CLASSES = {
+    "ambiguous": AmbiguousError,
+    "misconfigured": MisconfiguredError,
+    "rejected": RejectedError,
+    "throttled": ThrottledError,
+    "unavailable": UnavailableError,
+}
+
+
+def test_page_of_errors_says_the_same() -> None:
+    """Every row of docs/errors.md with a status names the class that such an answer gets."""
+    page = (Path(__file__).parents[2] / "docs" / "errors.md").read_text()
+    rows = re.findall(r"^\| (\d{3}) \| (none|`\w+`) \| `(\w+)` \|", page, re.MULTILINE)
+    assert len(rows) >= len(CASES)
+    for status, code, name in rows:
+        body = {} if code == "none" else {"api_error_code": code.strip("`")}
+        assert type(error_of(int(status), body)) is CLASSES[name], (status, code)
 
 
 def test_code_cannot_change_what_the_status_says() -> None:

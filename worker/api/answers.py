@@ -15,7 +15,7 @@ a leaf of `ApiError`, and of its texts only a code and a parameter's name ever g
     503                           unavailable
     other 5xx and any other       ambiguous
 
-Source: Chargebee's API documentation, "Error handling"; docs/requests.md has every code.
+Source: Chargebee's API documentation, "Error handling"; docs/errors.md has every code.
 """
 
 from __future__ import annotations
