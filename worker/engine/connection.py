@@ -132,6 +132,6 @@ def _sentinel_options(where: RedisAddress, patience: Patience) -> dict[str, Any]
     return {
         "username": where.sentinel_username,
         "password": where.sentinel_password,
-        "socket_timeout": min(patience.answer_s, 1.0),
+        "socket_timeout": min(patience.connect_s, 1.0),
         "socket_connect_timeout": min(patience.connect_s, 1.0),
     }

@@ -13,7 +13,7 @@ import redis.asyncio
 
 from worker.engine import crash
 from worker.engine.away import speaking_to_redis
-from worker.engine.consumer import FETCH_MAX, LOOK_S, fetch_arguments
+from worker.engine.consumer import LOOK_S, fetch_arguments
 from worker.engine.delivery import Batch, Delivery
 from worker.engine.scripts import AsyncScripts
 from worker.errors import BrokerError
@@ -41,8 +41,9 @@ class Feeder:
         bell: a client of its own for blocking reads.
         queue, shard: what to fetch from.
         worker: who holds the leases; unique per feeder.
-        room: gives how many jobs may start now.
-        wait_for_room: waits until that is above 0.
+        take_room: keeps room for a fetch and gives how many jobs fit; 0 when there is none.
+        leave_room: gives kept room back once the jobs have started.
+        wait_for_room: waits until there is some.
         start: takes a batch.
         look_s: longest block on the bell, s.
     """
@@ -56,7 +57,8 @@ class Feeder:
         queue: str,
         shard: int,
         worker: str,
-        room: Callable[[], int],
+        take_room: Callable[[], int],
+        leave_room: Callable[[int], None],
         wait_for_room: Callable[[], asyncio.Future[None]],
         start: Callable[[Batch], None],
         look_s: float = LOOK_S,
@@ -67,7 +69,8 @@ class Feeder:
         self.queue = queue
         self.shard = shard
         self.worker = worker
-        self._room = room
+        self._take_room = take_room
+        self._leave_room = leave_room
         self._wait_for_room = wait_for_room
         self._start = start
         self._look_s = look_s
@@ -92,10 +95,13 @@ class Feeder:
 
     async def _step(self, stopping: asyncio.Event) -> bool:
         """Fetch once, or wait once; False when it is time to stop."""
-        room = self._room()
+        room = self._take_room()
         if room <= 0:
             return await _first_of(stopping, self._wait_for_room())
-        batch = await self.fetch(min(room, FETCH_MAX))
+        try:
+            batch = await self.fetch(room)
+        finally:
+            self._leave_room(room)
         if batch.deliveries or batch.broken:
             return True
         wait_s = self._look_s

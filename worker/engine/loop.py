@@ -12,7 +12,7 @@ from typing import Final
 
 from worker.engine.broker import EngineBroker
 from worker.engine.connection import WORKER, connect_async
-from worker.engine.consumer import LOOK_S
+from worker.engine.consumer import FETCH_MAX, LOOK_S
 from worker.engine.delivery import Batch, Delivery, Undecodable
 from worker.engine.endings import Ending, Finish, Release
 from worker.engine.feeder import Feeder
@@ -30,6 +30,8 @@ _log = logging.getLogger(__name__)
 CONCURRENCY: Final = 128
 #: Seconds that running jobs get at shutdown.
 GRACE_S: Final = 25.0
+#: Longest block on a bell, s, when a process has many of them: below the wait for an answer.
+LOOK_MAX_S: Final = 4.0
 #: Seconds for the last endings and releases once the grace is over.
 LAST_S: Final = 1.0
 
@@ -65,6 +67,7 @@ class LoopWorker:
         self._tasks: dict[Delivery, asyncio.Task[None]] = {}
         #: Jobs whose endings Redis has taken.
         self.ended = 0
+        self._asked = 0
         self._room = asyncio.Event()
         self._room.set()
         names = sorted(queues or broker.get_declared_queues())
@@ -77,17 +80,28 @@ class LoopWorker:
                 queue=queue,
                 shard=shard,
                 worker=f"{broker.broker_id}:{queue}",
-                room=self.room,
+                take_room=self._take_room,
+                leave_room=self._leave_room,
                 wait_for_room=self._wait_for_room,
                 start=self._start,
-                look_s=LOOK_S * len(places),
+                look_s=min(LOOK_MAX_S, LOOK_S * len(places)),
             )
             for queue, shard in places
         }
 
     def room(self) -> int:
         """Give how many more jobs may start now."""
-        return self.concurrency - len(self._tasks)
+        return self.concurrency - len(self._tasks) - self._asked
+
+    def _take_room(self) -> int:
+        """Keep room for a fetch, so that two feeders never fill the same places."""
+        room = max(0, min(FETCH_MAX, self.room()))
+        self._asked += room
+        return room
+
+    def _leave_room(self, room: int) -> None:
+        self._asked -= room
+        self._room.set()
 
     def running(self) -> int:
         """Give how many jobs run now."""

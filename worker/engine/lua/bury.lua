@@ -22,7 +22,7 @@ while i <= #ARGV do
     if ARGV[i + 9] ~= '' then redis.call('SET', msg_key(id), ARGV[i + 9]) end
     note_attempt(id, ARGV[i + 7])
     follow(job, i + 11, followers, rung)
-    set_aside(job, state, reason)
+    set_aside(job, state, reason, ARGV[i + 6])
     if state == 'held' then
       remember_unsure(job)
       redis.call('HSET', job_key(id), 'state', 'held', 'held_at', NOW, 'deliveries', 0)

@@ -117,13 +117,15 @@ local function conclude(job, state, out, ttl_ms, stream_max)
 end
 
 -- Set a job aside with its reason: in the list of the dead (terminal) or of the held (for a person).
-local function set_aside(job, state, reason)
+local function set_aside(job, state, reason, ttl_ms)
   redis.call('HSET', job_key(job.id), 'reason', reason)
+  -- Entries whose records have gone by age go too.
+  if state ~= 'held' then redis.call('ZREMRANGEBYSCORE', P .. 'dead', '-inf', NOW - ttl_ms) end
   redis.call('ZADD', P .. (state == 'held' and 'held' or 'dead'), NOW, job.id)
 end
 
 local function bury(job, class, reason, ttl_ms, stream_max)
-  set_aside(job, 'failed', reason)
+  set_aside(job, 'failed', reason, ttl_ms)
   local out = job.mode == 'job' and outcome_of(job, 'failed', class, reason, true) or ''
   conclude(job, 'failed', out, ttl_ms, stream_max)
 end
