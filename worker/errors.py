@@ -19,6 +19,7 @@
       ├ ResultTimeoutError          no outcome yet
       ├ ResultExpiredError          the page or the offers are past their expiry
       ├ JobHeldError                set aside for a person
+      ├ ReplayRefusedError          a person's move does not fit the state of the job
       └ JobFailedError              the job ended without a page or offers
 
 No error carries a value of a payload, a key or a page URL: only names, codes and ids. All of them
@@ -46,6 +47,7 @@ __all__ = [
     "NotSentError",
     "QueueFullError",
     "RejectedError",
+    "ReplayRefusedError",
     "ResultError",
     "ResultExpiredError",
     "ResultMissingError",
@@ -262,6 +264,34 @@ class JobHeldError(ResultError):
 
     def __str__(self) -> str:
         return f"job {self.job_id} is held for a person. See `largesse result {self.job_id}`."
+
+
+class ReplayRefusedError(ResultError):
+    """A job cannot be replayed or discarded as it stands.
+
+    Args:
+        job_id: its id.
+        word: `needs_new_key`, `gone`, or the state it is in.
+    """
+
+    def __init__(self, job_id: str, word: str) -> None:
+        super().__init__(job_id)
+        self.args = (job_id, word)
+        self.word = word
+
+    def __str__(self) -> str:
+        if self.word == "needs_new_key":
+            return (
+                f"an attempt of job {self.job_id} has an unknown outcome and its idempotency "
+                "window is over: a replay may make a second page. Look at the site first, then "
+                "replay with a new key (--new-key)."
+            )
+        if self.word == "gone":
+            return f"the message of job {self.job_id} was dropped. Enqueue the job again."
+        return (
+            f"job {self.job_id} is {self.word}. Only failed, expired, cancelled and held jobs can "
+            "be replayed, and only dead and held ones discarded."
+        )
 
 
 class JobFailedError(ResultError):
