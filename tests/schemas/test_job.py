@@ -62,6 +62,8 @@ def test_enum_of_text_comes_out_as_text() -> None:
     """A member of a text enumeration is its text."""
 
     class Layout(StrEnum):
+        """A member of an app's own."""
+
         IN_APP = "in_app"
 
     payload = schemas.validate("gift_checkout", {"layout": Layout.IN_APP}).payload
