@@ -195,7 +195,7 @@ class Operator:
         ]
         with speaking_to_redis():
             raw = cast("dict[bytes, bytes]", self._client.hgetall(f"{prefix}site:{name}"))
-            lengths = [cast("int", self._client.llen(line)) for line in lines]
+            lengths = [self._client.llen(line) for line in lines]
 
         def number(field: bytes) -> float:
             return float(raw.get(field, 0))
