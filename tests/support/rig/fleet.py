@@ -109,6 +109,10 @@ class Fleet:
         for member in self.members:
             member.end(grace_s=0)
 
+    def supervise_no_more(self) -> None:
+        """Bring no worker back from now on."""
+        self._halt()
+
     def output(self) -> str:
         """What all workers wrote, the dead ones too."""
         paths = sorted(self._folder.glob("*.log"))

@@ -58,6 +58,8 @@ def register(broker: dramatiq.Broker, folder: Path, **options: Any) -> dramatiq.
         if "fail" in mode and first:
             raise ValueError("the first run fails")
         time.sleep(ms / 1000)
+        if mode == "kill-later":
+            os.kill(os.getpid(), signal.SIGKILL)
         note(folder, "end", job)
         return job
 

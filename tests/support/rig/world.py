@@ -8,6 +8,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from rig.figures import Figures
 from rig.fleet import Fleet
 from rig.invariants import Verdict, check, wait_all_ended
 from rig.producing import GIFT, AcceptedLog, produce
@@ -117,6 +118,35 @@ class World:
         """Check the invariants now."""
         return check(self.client, self.log.job_ids(), self.api.admin, fault_at=fault_at)
 
+    def judge(
+        self,
+        figures: Figures,
+        row: str,
+        case: str,
+        *,
+        fault_at: float | None = None,
+        may_fail: bool = False,
+        **measured: Any,
+    ) -> Verdict:
+        """Note the figures of a row and hold them to the invariants.
+
+        Args:
+            figures: where they are noted.
+            row: row of the matrix.
+            case: case of the row.
+            fault_at: Unix s of the fault, for the recovery times and their bound.
+            may_fail: some jobs are meant to end as failed.
+            measured: further figures.
+        """
+        verdict = self.verdict(fault_at=fault_at)
+        size = "full" if self.full else "quick"
+        noted = {**verdict.figures(), **measured, **self.versions(), "size": size}
+        figures.note(row, case, **noted)
+        assert verdict.broken() == {}
+        assert may_fail or set(verdict.states) <= {"succeeded"}, verdict.states
+        assert max(verdict.recoveries_ms, default=0) <= self.bound_ms()
+        return verdict
+
     def bound_ms(self) -> float:
         """How long a job may take to come back after its worker died."""
         return self.lease_ms + SLACK_S * 1000
@@ -129,6 +159,10 @@ class World:
             "python": platform.python_version(),
             **{name: version(name) for name in names},
         }
+
+    def requests_since(self, at: float) -> list[dict[str, Any]]:
+        """Requests that the API has seen since a time (Unix s)."""
+        return [one for one in self.api.admin.requests() if one["at_ms"] >= at * 1000]
 
     def close(self) -> None:
         """End all that was started here."""
