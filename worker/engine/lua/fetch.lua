@@ -141,8 +141,9 @@ local function serve(name, order)
   if site.cap > 0 and site.in_flight >= site.cap then
     redis.call('ZREM', turn, name)
   else
-    -- The fraction keeps those served in the same millisecond in the order of service.
-    redis.call('ZADD', turn, math.floor(at) + order / 4096, name)
+    -- The fraction keeps those served in the same millisecond in the order of service, and behind
+    -- those that were not served yet.
+    redis.call('ZADD', turn, math.floor(at) + (order + 1) / 4096, name)
   end
   return true
 end
