@@ -13,7 +13,7 @@ from worker.errors import BrokerError
 from worker.settings import Settings
 from worker.sites import Site
 
-__all__ = ["BudgetKeeper", "budget_of"]
+__all__ = ["BudgetKeeper", "budget_of", "pace_of"]
 
 #: Seconds between two writings: a Redis that lost everything learns its limits again.
 REPEAT_S: Final = 60.0
@@ -29,11 +29,23 @@ def budget_of(site: Site) -> Budget:
     In any minute at most rate + burst + 1 calls can go out; the rate is lowered by as much, so
     that the site's own count never passes its limit.
     """
-    allowed = site.rate_per_minute * site.share
-    burst = int(allowed // BURST_PART)
-    rate = max(allowed - burst - 1, allowed / 2) if allowed else 0.0
+    rate, burst = pace_of(site.rate_per_minute * site.share)
     cap = max(1, int(site.max_in_flight * site.share)) if site.max_in_flight else 0
     return Budget(site.name, rate_per_minute=rate, burst=burst, max_in_flight=cap)
+
+
+def pace_of(allowed: float) -> tuple[float, int]:
+    """Work out the pace that keeps within a number of calls in any minute.
+
+    Args:
+        allowed: calls a minute; 0 = no limit.
+
+    Returns:
+        Calls a minute, and how many may go at once before they are spaced.
+    """
+    burst = int(allowed // BURST_PART)
+    rate = max(allowed - burst - 1, allowed / 2) if allowed else 0.0
+    return rate, burst
 
 
 class BudgetKeeper(Middleware):

@@ -8,6 +8,8 @@ get lost.
 
 from __future__ import annotations
 
+import os
+import socket
 import time
 import uuid
 from collections.abc import Iterable, Iterator
@@ -114,7 +116,8 @@ class EngineBroker(Broker):
     ) -> None:
         super().__init__(middleware=middleware)
         self.queues: set[str] = set()
-        self.broker_id = uuid.uuid4().hex
+        # An operator reads host and process off the leases; the rest sets apart two brokers of one.
+        self.broker_id = f"{socket.gethostname()}:{os.getpid()}:{uuid.uuid4().hex[:12]}"
         self.keyspace = Keyspace(namespace, shards)
         self.client = client if client is not None else connect(url or "redis://127.0.0.1:6379/0")
         self.scripts = Scripts(self.client, self.keyspace, moved_clock=moved_clock)

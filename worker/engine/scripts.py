@@ -20,7 +20,7 @@ __all__ = ["SCRIPT_NAMES", "AsyncScripts", "Script", "Scripts", "script"]
 
 SCRIPT_NAMES: Final = (
     "enqueue", "fetch", "renew", "finish", "retry", "bury", "release", "reclaim",
-    "cancel", "replay", "discard", "park", "resume", "configure", "flush", "depth",
+    "cancel", "replay", "discard", "park", "resume", "configure", "rate", "flush", "depth",
 )  # fmt: skip
 
 Argument = str | bytes | int | float
