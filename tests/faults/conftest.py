@@ -17,6 +17,15 @@ from rig.stage import Stage
 from rig.world import World
 
 
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave cases that only the full set has time for out of the quick one."""
+    if config.getoption("--faults") == "full":
+        return
+    left_out = [item for item in items if item.get_closest_marker("faults")]
+    items[:] = [item for item in items if item not in left_out]
+    config.hook.pytest_deselected(items=left_out)
+
+
 @pytest.fixture(params=["stock", "ours"])
 def kind(request: pytest.FixtureRequest) -> Kind:
     """The broker under test: the one dramatiq brings, then the engine's."""

@@ -60,6 +60,7 @@ class RedisServer:
             "save": "",
             "appendonly": "no",
             "enable-debug-command": "yes",
+            "enable-protected-configs": "yes",
             **(config or {}),
         }
         self._process: Process | None = None
