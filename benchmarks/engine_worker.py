@@ -1,0 +1,106 @@
+"""A worker in a process of its own, and the handle by which a benchmark holds it.
+
+The process takes one word a line: `report` gives what its actors saw as a JSON line, the end of
+its input ends it.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import subprocess
+import sys
+import time
+from types import TracebackType
+from typing import Any, Self
+
+from benchmarks.engine_setups import SETUPS, Notes, Running, Setup, declare, make_broker
+
+__all__ = ["WorkerProcess"]
+
+#: Seconds that a worker may take to end.
+END_S = 30
+
+
+class WorkerProcess:
+    """A worker in a process of its own; a context manager.
+
+    Args:
+        setup: which.
+        url: its database.
+        hold_s: seconds that a job with a page takes.
+        results: let the stock broker keep results.
+    """
+
+    def __init__(
+        self, setup: Setup, url: str, *, hold_s: float = 0.0, results: bool = False
+    ) -> None:
+        self.setup = setup
+        self._command = [
+            sys.executable, "-m", "benchmarks.engine_worker",
+            setup.name, url, str(hold_s), "results" if results else "",
+        ]  # fmt: skip
+
+    def __enter__(self) -> Self:
+        self._process = subprocess.Popen(
+            self._command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        )
+        self._answer()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        assert self._process.stdin is not None
+        self._process.stdin.close()
+        try:
+            self._process.wait(END_S)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+
+    def report(self) -> dict[str, Any]:
+        """Give what its actors saw since the last report; see `Notes.report`."""
+        assert self._process.stdin is not None
+        self._process.stdin.write("report\n")
+        self._process.stdin.flush()
+        return self._answer()
+
+    def _answer(self) -> dict[str, Any]:
+        assert self._process.stdout is not None
+        line = self._process.stdout.readline()
+        if not line:
+            raise RuntimeError(f"the worker of {self.setup.name!r} has died")
+        found: dict[str, Any] = json.loads(line)
+        return found
+
+
+def _tell(facts: dict[str, Any]) -> None:
+    sys.stdout.write(json.dumps(facts) + "\n")
+    sys.stdout.flush()
+
+
+def main(name: str, url: str, hold_s: str, results: str) -> None:
+    """Be that process."""
+    logging.basicConfig(level=logging.WARNING)
+    setup = next(one for one in SETUPS if one.name == name)
+    broker = make_broker(setup, url, results=bool(results))
+    notes = Notes()
+    declare(setup, broker, notes, hold_s=float(hold_s))
+    running = Running(setup, broker, url)
+    started = time.monotonic()
+    try:
+        _tell({"ready": True})
+        for line in sys.stdin:
+            if line.strip() == "report":
+                _tell(notes.report() | {"up_s": time.monotonic() - started})
+    finally:
+        running.stop()
+        broker.close()
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
