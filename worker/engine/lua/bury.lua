@@ -6,6 +6,8 @@
 --       this script write it), ttl_ms, attempt, counted, message ('' keeps the stored one), f and f
 --       entries of 11 (see enqueue) that are taken in together with the ending.
 -- Gives n times 1 or 0 (refused).
+--
+-- A message that was sent again while it ran goes on living: the send must not be lost with the run.
 local stream_max = ARGV[1]
 local reply = {}
 local rung = {}
@@ -19,18 +21,27 @@ while i <= #ARGV do
     if ARGV[i + 8] == '1' then
       job.attempts = redis.call('HINCRBY', job_key(id), 'attempts', 1)
     end
-    if ARGV[i + 9] ~= '' then redis.call('SET', msg_key(id), ARGV[i + 9]) end
     note_attempt(id, ARGV[i + 7])
-    follow(job, i + 11, followers, rung)
-    set_aside(job, state, reason, ARGV[i + 6])
-    if state == 'held' then
-      remember_unsure(job)
-      redis.call('HSET', job_key(id), 'state', 'held', 'held_at', NOW, 'deliveries', 0)
-      redis.call('HDEL', job_key(id), 'worker', 'cancel')
-      redis.call('PUBLISH', P .. 'done:' .. id, 'held')
+    local lives = follow(job, i + 11, followers, rung)
+    if job.again and not lives then
+      live_on(job, tonumber(job.again))
+      rung[job.queue] = true
+      lives = true
+    end
+    if lives then
+      redis.call('HSET', job_key(id), 'reason', reason)
     else
-      if out == '' and job.mode == 'job' then out = outcome_of(job, 'failed', class, reason, true) end
-      conclude(job, 'failed', out, ARGV[i + 6], stream_max)
+      if ARGV[i + 9] ~= '' then redis.call('SET', msg_key(id), ARGV[i + 9]) end
+      set_aside(job, state, reason)
+      if state == 'held' then
+        remember_unsure(job)
+        redis.call('HSET', job_key(id), 'state', 'held', 'held_at', NOW, 'deliveries', 0)
+        redis.call('HDEL', job_key(id), 'worker', 'cancel')
+        redis.call('PUBLISH', P .. 'done:' .. id, 'held')
+      else
+        if out == '' and job.mode == 'job' then out = outcome_of(job, 'failed', class, reason, true) end
+        conclude(job, 'failed', out, ARGV[i + 6], stream_max)
+      end
     end
   end
   reply[#reply + 1] = job and 1 or 0

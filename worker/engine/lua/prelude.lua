@@ -117,15 +117,17 @@ local function conclude(job, state, out, ttl_ms, stream_max)
 end
 
 -- Set a job aside with its reason: in the list of the dead (terminal) or of the held (for a person).
-local function set_aside(job, state, reason, ttl_ms)
+local function set_aside(job, state, reason)
   redis.call('HSET', job_key(job.id), 'reason', reason)
-  -- Entries whose records have gone by age go too.
-  if state ~= 'held' then redis.call('ZREMRANGEBYSCORE', P .. 'dead', '-inf', NOW - ttl_ms) end
+  -- The oldest go once their records have gone by age; one is added and up to four leave.
+  for _, old in ipairs(redis.call('ZRANGE', P .. 'dead', 0, 3)) do
+    if redis.call('EXISTS', job_key(old)) == 0 then redis.call('ZREM', P .. 'dead', old) end
+  end
   redis.call('ZADD', P .. (state == 'held' and 'held' or 'dead'), NOW, job.id)
 end
 
 local function bury(job, class, reason, ttl_ms, stream_max)
-  set_aside(job, 'failed', reason, ttl_ms)
+  set_aside(job, 'failed', reason)
   local out = job.mode == 'job' and outcome_of(job, 'failed', class, reason, true) or ''
   conclude(job, 'failed', out, ttl_ms, stream_max)
 end
