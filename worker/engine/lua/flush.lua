@@ -26,8 +26,10 @@ for _, site in ipairs(redis.call('SMEMBERS', queue_key(queue, 'lines'))) do
     redis.call('ZREM', queue_key(queue, 'turn'), site)
   end
 end
-for _, id in ipairs(redis.call('ZRANGE', queue_key(queue, 'delayed'), 0, limit - dropped)) do
-  redis.call('ZREM', queue_key(queue, 'delayed'), id)
-  drop(id)
+if dropped < limit then
+  for _, id in ipairs(redis.call('ZRANGE', queue_key(queue, 'delayed'), 0, limit - dropped - 1)) do
+    redis.call('ZREM', queue_key(queue, 'delayed'), id)
+    drop(id)
+  end
 end
 return dropped
