@@ -25,6 +25,7 @@ _AWAY: Final = (
     redis_errors.RedisClusterException,
     redis_errors.TryAgainError,
     redis_errors.AskError,
+    redis_errors.NoScriptError,
     OSError,
     EOFError,
 )
