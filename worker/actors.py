@@ -29,12 +29,17 @@ __all__ = ["Caller", "register"]
 RESULT_TTL_MAX_MS: Final = 31 * 86_400_000
 
 
+#: Calls at the same time where the worker does not say: more than it has threads.
+CONNECTIONS: Final = 1024
+
+
 class Caller:
     """Makes the calls of one process.
 
     Args:
         settings: sites, policies, bounds.
         client: the API client; made from the settings when None.
+        connections: most calls at the same time.
         rng: source of jitter.
     """
 
@@ -43,6 +48,7 @@ class Caller:
         settings: Settings,
         *,
         client: ApiClient | None = None,
+        connections: int = CONNECTIONS,
         rng: random.Random | None = None,
     ) -> None:
         self.settings = settings
@@ -50,6 +56,7 @@ class Caller:
             connect_timeout_s=settings.connect_timeout_s,
             attempt_timeout_s=settings.attempt_timeout_s,
             max_body_bytes=settings.max_body_bytes,
+            max_connections=connections,
         )
         self._rng = rng or random.Random()
         self._log = JobLog()

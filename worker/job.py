@@ -124,7 +124,7 @@ class Job:
                 kind, payload, filled, request_context=settings.request_context
             )
         except marshmallow.ValidationError as error:
-            raise InvalidJobError(schemas.flatten(dict(error.normalized_messages()))) from None
+            raise InvalidJobError(schemas.flatten(error.messages)) from None
         if key is not None and (
             not isinstance(key, str) or not 0 < len(key) <= KEY_MAX_LENGTH or not key.isprintable()
         ):

@@ -21,7 +21,7 @@ from dramatiq.broker import Broker
 from dramatiq.middleware import AsyncIO, Middleware, default_middleware
 
 from worker import __version__, actors
-from worker.actors import Caller
+from worker.actors import CONNECTIONS, Caller
 from worker.budgets import BudgetKeeper
 from worker.engine.broker import EngineBroker
 from worker.engine.connection import WORKER, connect
@@ -50,16 +50,17 @@ class _ClientLifetime(Middleware):
             thread.run_coroutine(self._caller.client.aclose())
 
 
-def build(settings: Settings) -> tuple[EngineBroker, Caller]:
+def build(settings: Settings, *, concurrency: int = CONNECTIONS) -> tuple[EngineBroker, Caller]:
     """Make the broker with its middleware and actors.
 
     Args:
         settings: all settings.
+        concurrency: most calls at the same time.
 
     Returns:
         The broker, and what makes the calls.
     """
-    caller = Caller(settings)
+    caller = Caller(settings, connections=concurrency)
     broker = EngineBroker(
         client=connect(settings.redis, WORKER),
         namespace=settings.namespace,
@@ -109,7 +110,7 @@ def serve(settings: Settings, *, concurrency: int, grace_s: float) -> None:
 
 
 async def _serve(settings: Settings, concurrency: int, grace_s: float) -> None:
-    broker, caller = build(settings)
+    broker, caller = build(settings, concurrency=concurrency)
     dramatiq.set_broker(broker)
     stopping = asyncio.Event()
     loop = asyncio.get_running_loop()

@@ -157,7 +157,7 @@ async def say_nothing(peer: Any) -> None:
     ("behaviour", "settings", "reason"),
     [
         (speak_plainly, {}, "tls"),
-        (hang_up, {}, "connect"),
+        (hang_up, {}, "tls"),
         (say_nothing, {"connect_timeout_s": 0.3}, "connect_timeout"),
         (say_nothing, {"attempt_timeout_s": 0.6}, "connect_timeout"),
     ],

@@ -1,4 +1,4 @@
-"""One pooled client, one attempt per call: the only module that imports httpx.
+"""One pooled client, one attempt per call. Only this module and its transport import httpx.
 
 What can go wrong falls in two: before the first byte of the request was handed to the network the
 request was surely not sent (`NotSentError`); from then on it may have been executed, whatever
@@ -21,6 +21,7 @@ import httpx
 
 from worker.api.answers import ApiAnswer, RawAnswer, read_answer
 from worker.api.request import ApiRequest
+from worker.api.transport import PooledTransport
 from worker.errors import AmbiguousError, ApiError, MisconfiguredError, NotSentError, RejectedError
 
 #: Seconds to connect, and again to agree on TLS: a host that is up answers in well under one.
@@ -32,12 +33,14 @@ ATTEMPT_TIMEOUT_S: Final = 30.0
 #: Bytes of a body, packed or unpacked; a hosted page takes less than a thousandth of it.
 MAX_BODY_BYTES: Final = 1 << 20
 
-#: Connections of one process, in use or kept: as many as there are calls at once. httpcore walks
-#: through all of them for every call, so more than are needed cost time.
+#: Calls of one process at once, and with them its connections.
 MAX_CONNECTIONS: Final = 100
 
 #: Seconds an idle connection is kept: less than the 60 after which load balancers commonly close.
 KEEPALIVE_S: Final = 30.0
+
+#: Part of the attempt's time that must be left when its turn for a connection comes.
+LEAST_PART: Final = 0.05
 
 _SENDING = "send_request_headers.started"
 
@@ -69,7 +72,7 @@ class ApiClient:
         max_body_bytes: the most of a body that is read, and that it may unpack to.
         max_connections: connections in use or kept; give it the number of calls at once.
         ssl_context: trust of its own, for a private authority.
-        transport: what carries the requests instead of a pool of httpx. If it reports
+        transport: what carries the requests instead of our own pool. If it reports
             `send_request_headers.started` to the `trace` extension as httpcore does, and says so
             by an attribute `reports_sending = True`, an attempt that ends earlier counts as not
             sent; otherwise only its connect errors do.
@@ -87,25 +90,21 @@ class ApiClient:
     ) -> None:
         self._attempt_timeout_s = attempt_timeout_s
         self._max_body_bytes = max_body_bytes
-        # Calls wait here, never in httpcore's queue: there, one that is cancelled in the moment it
-        # gets a connection takes that connection with it.
         self._room = asyncio.Semaphore(max_connections)
-        self._reports_sending = transport is None or getattr(transport, "reports_sending", False)
+        # Reading and writing have no timeout of their own: the attempt's deadline covers them.
+        connect_s = min(connect_timeout_s, attempt_timeout_s / 2)
+        carrier = transport or PooledTransport(
+            ssl_context=ssl_context or httpx.create_ssl_context(),
+            connect_timeout_s=connect_s,
+            keepalive_s=KEEPALIVE_S,
+        )
+        self._reports_sending = getattr(carrier, "reports_sending", False)
         self._http = httpx.AsyncClient(
-            # Reading and writing have no timeout of their own: the attempt's deadline covers them.
-            # It should not end a handshake, though: httpcore leaves the socket of one that is
-            # cancelled to the garbage collector.
-            timeout=httpx.Timeout(None, connect=min(connect_timeout_s, attempt_timeout_s / 2)),
-            limits=httpx.Limits(
-                max_connections=max_connections,
-                max_keepalive_connections=max_connections,
-                keepalive_expiry=KEEPALIVE_S,
-            ),
-            verify=ssl_context or (transport is not None) or httpx.create_ssl_context(),
+            timeout=httpx.Timeout(None, connect=connect_s),
             cookies=CookieJar(DefaultCookiePolicy(allowed_domains=())),
             follow_redirects=False,
             trust_env=False,
-            transport=transport,
+            transport=carrier,
         )
 
     async def call(self, request: ApiRequest, *, api_key: str) -> ApiAnswer:
@@ -140,10 +139,13 @@ class ApiClient:
         holds the key.
         """
         try:
-            # httpcore shields the upkeep of its pool from anyio's cancellation, but not from
-            # asyncio's, which would lose connections: they stay "connecting" for good.
+            # One scope from asking for room to the last byte: nothing can outlast it.
             with anyio.move_on_after(self._attempt_timeout_s) as deadline:
                 async with self._room:
+                    # A request that could only be cut off again had better not go out.
+                    left_s = deadline.deadline - anyio.current_time()
+                    if left_s < self._attempt_timeout_s * LEAST_PART:
+                        return NotSentError("deadline")
                     await self._exchange(request, api_key, attempt)
         except Exception as error:
             failure = attempt.failure(error)
