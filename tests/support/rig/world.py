@@ -45,6 +45,8 @@ class World:
         self.log = AcceptedLog(folder / "accepted.jsonl")
         self.client = server.client()
         self.fleets: list[Fleet] = []
+        #: Variables of the producer, when they are not those of `env`.
+        self.producer_env: dict[str, str] | None = None
         self._producers: list[Producer] = []
 
     def env(
@@ -88,7 +90,8 @@ class World:
 
     def producer(self, *, redis_port: int | None = None) -> Producer:
         """Make a producer that is closed with the test."""
-        self._producers.append(Producer.from_env(self.env(redis_port=redis_port)))
+        env = self.producer_env or self.env(redis_port=redis_port)
+        self._producers.append(Producer.from_env(env))
         return self._producers[-1]
 
     def produce(self, n: int, *, prefix: str = "job", **options: Any) -> None:

@@ -1,0 +1,189 @@
+"""The network between the parts is cut, slow or lossy, and Sentinel moves the master."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import redis
+from rig.figures import Figures
+from rig.processes import Process
+from rig.producing import GIFT
+from rig.proxy import ChaosProxy
+from rig.server import RedisServer, free_port, server_binary
+from rig.waiting import until
+from rig.world import World
+
+from worker.errors import BrokerUnavailableError
+
+SEED = 9
+SERVICE = "largesse-test"
+
+
+@pytest.fixture
+def api_line(world: World) -> Iterator[ChaosProxy]:
+    """A proxy between workers and the API."""
+    with ChaosProxy(world.api.port, seed=SEED) as line:
+        yield line
+
+
+@pytest.mark.parametrize("way", ["refuse", "stall_up", "stall_down", "drop_up", "drop_down"])
+def test_producer_cut_off_fails_fast(
+    world: World, proxy: ChaosProxy, figures: Figures, way: str
+) -> None:
+    """T9: a producer that Redis does not hear, or that hears nothing, is told within a second."""
+    producer = world.producer(redis_port=proxy.port)
+    job = producer.enqueue("gift_checkout", GIFT, key="before")
+    world.log.note(key="before", job_id=job.id)
+    proxy.set(**{way: True})
+    if way == "refuse":
+        proxy.cut()
+    began = time.monotonic()
+    with pytest.raises(BrokerUnavailableError):
+        producer.enqueue("gift_checkout", GIFT, key="during")
+    took_s = time.monotonic() - began
+    proxy.heal()
+    again = producer.enqueue("gift_checkout", GIFT, key="during")
+    world.log.note(key="during", job_id=again.id)
+    world.started(size=1)
+    world.wait(timeout_s=30)
+    world.judge(figures, "T9", f"producer, {way}", raised_after_s=round(took_s, 2))
+    assert world.published() == 2
+    assert took_s <= 1.1
+
+
+@pytest.mark.timeout(900)
+@pytest.mark.parametrize("way", ["stall_up", "stall_down", "drop_down", "half_open", "lossy"])
+def test_workers_cut_off_from_redis_lose_nothing(
+    world: World, proxy: ChaosProxy, figures: Figures, way: str
+) -> None:
+    """T9: a partition between workers and Redis, each way, or a bad line."""
+    seconds = 300.0 if world.full else 6.0
+    world.api.admin.set(latency_ms=100)
+    fleet = world.started(env=world.env(redis_port=proxy.port))
+    world.produce(60, prefix="before", every_s=0.005)
+    if way == "lossy":
+        proxy.set(latency_ms=20, jitter_ms=500, loss=0.3)
+    elif way == "half_open":
+        proxy.half_open()
+    else:
+        proxy.set(**{way: True})
+    world.produce(60, prefix="during", every_s=0.01)
+    time.sleep(seconds)
+    proxy.heal()
+    world.wait(timeout_s=60)
+    assert not fleet.deaths
+    world.judge(figures, "T9", f"workers, {way}", seconds=seconds, seed=SEED)
+
+
+@pytest.mark.timeout(900)
+@pytest.mark.parametrize("way", ["refuse", "stall_down", "drop_down", "lossy"])
+def test_workers_cut_off_from_the_api_lose_nothing(
+    world: World, api_line: ChaosProxy, figures: Figures, way: str
+) -> None:
+    """T9: a partition between workers and the API: retried with the same key, one page a job."""
+    seconds = 300.0 if world.full else 4.0
+    n = 60
+    env = world.env(api_port=api_line.port, LARGESSE_ATTEMPT_TIMEOUT_S=2)
+    fleet = world.started(env=env)
+    world.produce(n // 2, prefix="before", every_s=0.005)
+    if way == "lossy":
+        api_line.set(jitter_ms=500, loss=0.3)
+    else:
+        api_line.set(**{way: True})
+        api_line.cut()
+    world.produce(n // 2, prefix="during", every_s=0.005)
+    time.sleep(seconds)
+    api_line.heal()
+    api_line.cut()
+    world.wait(timeout_s=120)
+    assert not fleet.deaths
+    replayed = world.api.admin.counts()["replayed"]
+    world.judge(figures, "T9", f"API, {way}", seconds=seconds, seed=SEED, replayed=replayed)
+
+
+class Sentinels:
+    """A master, a replica and one Sentinel that watches them."""
+
+    def __init__(self, folder: Path) -> None:
+        self.master = RedisServer(folder / "master", config={"appendonly": "yes"}).start()
+        self.replica = RedisServer(
+            folder / "replica",
+            config={"appendonly": "yes", "replicaof": f"127.0.0.1 {self.master.port}"},
+        ).start()
+        self.port = free_port()
+        config = folder / "sentinel.conf"
+        config.write_text(
+            f"port {self.port}\nbind 127.0.0.1\ndir {folder}\n"
+            f"sentinel monitor {SERVICE} 127.0.0.1 {self.master.port} 1\n"
+            f"sentinel down-after-milliseconds {SERVICE} 1000\n"
+            f"sentinel failover-timeout {SERVICE} 3000\n"
+        )
+        words = [server_binary(), str(config), "--sentinel"]
+        self.process = Process(words, output=folder / "sentinel.log")
+
+    def wait_ready(self) -> None:
+        """Wait until the Sentinel knows the replica, and the replica follows."""
+        until(self._watches, timeout_s=20, what="the Sentinel")
+
+    def _watches(self) -> bool:
+        with redis.Redis(port=self.port) as sentinel, self.replica.client() as replica:
+            try:
+                found = sentinel.sentinel_slaves(SERVICE)
+                status = replica.info("replication")["master_link_status"]
+            except redis.RedisError:
+                return False
+        return bool(found) and status == "up"
+
+    @property
+    def url(self) -> str:
+        """URL of the service."""
+        return f"redis+sentinel://127.0.0.1:{self.port}/{SERVICE}/0"
+
+    def stop(self) -> None:
+        """End all three."""
+        self.process.end()
+        self.replica.stop()
+        self.master.stop()
+
+
+@pytest.fixture
+def sentinels(tmp_path: Path) -> Iterator[Sentinels]:
+    """A watched pair of servers."""
+    folder = tmp_path / "sentinel"
+    folder.mkdir()
+    made = Sentinels(folder)
+    try:
+        made.wait_ready()
+        yield made
+    finally:
+        made.stop()
+
+
+def test_failover_is_followed(world: World, sentinels: Sentinels, figures: Figures) -> None:
+    """T8: the master dies, Sentinel promotes the replica, and work goes on within 15 s."""
+    world.server.stop()
+    world.server = sentinels.master
+    env = world.env(LARGESSE_REDIS_URL=sentinels.url)
+    world.client.close()
+    world.client = sentinels.master.client()
+    world.producer_env = env
+    world.api.admin.set(latency_ms=50)
+    fleet = world.started(env=env)
+    world.produce(40, prefix="before", every_s=0.01)
+    with sentinels.master.client() as client:
+        client.wait(1, 1_000)
+    sentinels.master.kill()
+    killed_at = time.time()
+    world.server = sentinels.replica
+    world.client.close()
+    world.client = sentinels.replica.client()
+    world.produce(40, prefix="after", every_s=0.01)
+    until(lambda: world.requests_since(killed_at + 0.5), timeout_s=30, what="the next call")
+    resume_s = world.requests_since(killed_at + 0.5)[0]["at_ms"] / 1000 - killed_at
+    world.wait(timeout_s=60)
+    assert not fleet.deaths
+    world.judge(figures, "T8", "Sentinel failover", resume_s=round(resume_s, 2))
+    assert resume_s <= 15
