@@ -116,7 +116,7 @@ class EngineBroker(Broker):
     ) -> None:
         super().__init__(middleware=middleware)
         self.queues: set[str] = set()
-        # An operator reads host and process off the leases; the rest sets apart two brokers of one.
+        # An operator reads host and process off the leases; the rest parts two brokers of one.
         self.broker_id = f"{socket.gethostname()}:{os.getpid()}:{uuid.uuid4().hex[:12]}"
         self.keyspace = Keyspace(namespace, shards)
         self.client = client if client is not None else connect(url or "redis://127.0.0.1:6379/0")
