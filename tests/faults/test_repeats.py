@@ -1,0 +1,191 @@
+"""The same job again: sent twice, handed out twice, by many producers, by skewed clocks."""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+from rig.figures import Figures
+from rig.processes import ROOT
+from rig.producing import GIFT
+from rig.proxy import ChaosProxy
+from rig.waiting import until
+from rig.world import World
+
+from worker import Producer
+from worker.errors import JobConflictError
+
+SKEW = ROOT / "tests" / "support" / "skew"
+
+
+def test_repeated_enqueues_make_one_job(world: World, figures: Figures) -> None:
+    """T23: every job is sent two to five times, at once and one after the other."""
+    n = 2_000 if world.full else 150
+    world.api.admin.set(latency_ms=20)
+    world.started()
+    producer = world.producer()
+
+    def send(number: int) -> list[str]:
+        times = 2 + number % 4
+        return [
+            producer.enqueue("gift_checkout", GIFT, key=f"job-{number}").id for _ in range(times)
+        ]
+
+    with ThreadPoolExecutor(8) as pool:
+        sent = list(pool.map(send, [*range(n), *range(n)]))
+    assert all(len(set(ids)) == 1 for ids in sent)
+    world.log.note_many([{"key": "", "job_id": ids[0]} for ids in sent])
+    assert len(world.log.job_ids()) == n
+    world.wait(timeout_s=120)
+    world.judge(figures, "T23", "sent 4 to 10 times")
+    assert world.published() == n
+
+
+def test_lapsed_leases_under_living_workers_end_once(world: World, figures: Figures) -> None:
+    """T23: two workers run the same job at once, again and again: one outcome, one page."""
+    n = 400 if world.full else 60
+    world.api.admin.set(latency_ms=300, concurrent_duplicate="wait")
+    fleet = world.started(env=world.env(LARGESSE_MAX_DELIVERIES=100), size=3, concurrency=8)
+    world.produce(n)
+    leases = "{largesse:0}:q:chargebee:leases"
+    for _ in range(8):
+        time.sleep(0.25)
+        for job_id in world.client.zrange(leases, 0, -1):
+            world.client.zadd(leases, {job_id: 1}, xx=True)
+    world.wait(timeout_s=120)
+    time.sleep(0.5)
+    twice = sum(one["replayed"] for one in world.api.admin.requests())
+    world.judge(figures, "T23", "two workers, one lease", calls_replayed=twice)
+    assert twice > 0
+    assert not fleet.deaths
+
+
+def test_one_key_from_many_producers_is_one_job(world: World, figures: Figures) -> None:
+    """T24: the same keys from many producers at once: one page a key, equal results."""
+    producers, keys = (50, 1_000) if world.full else (20, 50)
+    world.started()
+    start = threading.Barrier(producers)
+
+    def send(number: int) -> list[str]:
+        with Producer.from_env(world.env()) as producer:
+            start.wait()
+            jobs = [
+                producer.enqueue("gift_checkout", GIFT, key=f"key-{key}") for key in range(keys)
+            ]
+            return [job.id for job in jobs]
+
+    with ThreadPoolExecutor(producers) as pool:
+        sent = list(pool.map(send, range(producers)))
+    assert all(ids == sent[0] for ids in sent)
+    world.log.note_many([{"key": "", "job_id": job_id} for job_id in sent[0]])
+    world.wait(timeout_s=120)
+    assert world.api.admin.counts()["pages"] == keys
+    other = {"subscription_items": [{"item_price_id": "other-USD-monthly"}]}
+    with pytest.raises(JobConflictError):
+        world.producer().enqueue("gift_checkout", other, key="key-1")
+    world.judge(figures, "T24", f"{producers} producers", keys=keys)
+
+
+@pytest.mark.parametrize("skew", ["600", "-600", "jumps"])
+def test_skewed_clocks_change_nothing(world: World, figures: Figures, skew: str) -> None:
+    """T25: workers whose clocks are ten minutes off, or jump: leases and delays keep time."""
+    path = os.pathsep.join((str(SKEW), str(ROOT), str(ROOT / "tests" / "support")))
+    skewed = world.env(LARGESSE_TEST_SKEW_S=skew, PYTHONPATH=path)
+    world.api.admin.set(latency_ms=int(world.lease_ms * 1.5))
+    fleet = world.started(env=skewed, size=1)
+    other = world.started(size=1)
+    began = time.time()
+    world.produce(20, prefix="long")
+    world.produce(10, prefix="delayed", options={"delay_s": 2})
+    world.produce(10, prefix="late", options={"deadline_s": 600})
+    world.wait(timeout_s=60)
+    verdict = world.judge(figures, "T25", f"skew {skew}")
+    assert verdict.states == {"succeeded": 40}
+    assert not fleet.deaths
+    assert not other.deaths
+    # Long calls outlast the lease: renewed in time, none is handed out a second time.
+    requests = world.api.admin.requests()
+    assert len(requests) == 40
+    delayed = [one["at_ms"] for one in requests if one["at_ms"] > (began + 1.9) * 1000]
+    assert len(delayed) >= 10
+
+
+def test_rolling_restart_under_load_loses_nothing(world: World, figures: Figures) -> None:
+    """T31: workers of both kinds side by side, replaced one after the other under load."""
+    n = 5_000 if world.full else 300
+    world.api.admin.set(latency_ms=100)
+    fleets = [world.started(size=1, grace_s=5), world.started(size=1, threads=True)]
+    world.produce_many(n)
+    rounds = 0
+    while world.published() < n * 0.9:
+        threads = rounds % 2 == 1
+        fleets.append(world.fleet(size=1, grace_s=5, threads=threads).start())
+        codes = fleets.pop(0).stop(timeout_s=30)
+        assert codes == [0]
+        rounds += 1
+    world.wait(timeout_s=60)
+    world.judge(figures, "T31", "rolling restart, loop and threads", restarts=rounds)
+    assert rounds >= 2
+
+
+def test_waiters_learn_of_results_at_once(world: World, figures: Figures) -> None:
+    """T33: many waiters in one process learn of their results within 100 ms at the median."""
+    n = 1_000 if world.full else 200
+    world.api.admin.set(latency_ms=20)
+    producer = world.producer()
+    world.produce_many(n)
+    woken: dict[str, float] = {}
+
+    def wait(job_id: str) -> None:
+        producer.results.wait(job_id, timeout=120)
+        woken[job_id] = time.time()
+
+    threads = [threading.Thread(target=wait, args=(job_id,)) for job_id in world.log.job_ids()]
+    for thread in threads:
+        thread.start()
+    world.started(size=1, concurrency=8)
+    for thread in threads:
+        thread.join(120)
+    assert len(woken) == n
+    verdict = world.verdict()
+    assert verdict.broken() == {}
+    ended = {
+        job_id: int(world.client.hget(f"{{largesse:0}}:job:{job_id}", "finished_at") or 0)
+        for job_id in woken
+    }
+    waits = sorted((at * 1000 - ended[job_id]) for job_id, at in woken.items())
+    p50, p99 = waits[n // 2], waits[int(n * 0.99)]
+    world.judge(figures, "T33", "waiters", woken_p50_ms=round(p50), woken_p99_ms=round(p99))
+    assert p50 <= 100
+    assert waits[-1] <= 2_000
+
+
+def test_waiters_outlive_a_lost_message(world: World, figures: Figures) -> None:
+    """T33: the line of the waiters is cut or goes dead: the result comes by reading, in time."""
+    with ChaosProxy(world.server.port) as line:
+        producer = world.producer(redis_port=line.port)
+        world.produce(10)
+        woken: list[float] = []
+
+        def wait(job_id: str) -> None:
+            producer.results.wait(job_id, timeout=60)
+            woken.append(time.time())
+
+        threads = [threading.Thread(target=wait, args=(job_id,)) for job_id in world.log.job_ids()]
+        for thread in threads:
+            thread.start()
+        until(lambda: len(world.client.pubsub_channels()) == 10, what="the subscriptions")
+        time.sleep(0.5)
+        line.half_open()
+        world.started(size=1)
+        world.wait(timeout_s=30)
+        ended_at = time.time()
+        for thread in threads:
+            thread.join(60)
+    late_s = max(woken) - ended_at
+    world.judge(figures, "T33", "dead line", latest_s=round(late_s, 2))
+    assert len(woken) == 10
+    assert late_s <= 3
