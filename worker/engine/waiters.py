@@ -32,6 +32,8 @@ _log = logging.getLogger(__name__)
 FALL_BACK_S: Final = 0.8
 #: Seconds to wait for the subscription before the first read goes ahead without it.
 SUBSCRIBE_S: Final = 0.5
+#: First reads at the same moment: each takes a connection, and a process has thousands of waiters.
+FIRST_READS: Final = 16
 
 
 class Waiters:
@@ -51,6 +53,7 @@ class Waiters:
         self._tasks: list[asyncio.Task[None]] = []
         self._due: set[str] = set()
         self._stirred = asyncio.Event()
+        self._reading = asyncio.Semaphore(FIRST_READS)
         self._loop: asyncio.AbstractEventLoop | None = None
 
     def is_here(self) -> bool:
@@ -74,7 +77,9 @@ class Waiters:
             self._ensure_tasks()
             if first:
                 await self._subscribe(job_id)
-            record = (await read_records_async(self._client, self._keyspace, [job_id]))[job_id]
+            async with self._reading:
+                found = await read_records_async(self._client, self._keyspace, [job_id])
+            record = found[job_id]
             if record is None or _is_over(record):
                 return record
             return await future
