@@ -34,7 +34,7 @@ def part(name: str) -> str:
     if name == "exit codes":
         rows = "".join(f"| {code.value} | {text} |\n" for code, text in MEANINGS.items())
         return f"\n| code | meaning |\n|---|---|\n{rows}\n"
-    words = [] if name == "commands" else [name]
+    words = [] if name == "commands" else name.split()
     shown = CliRunner().invoke(
         app, [*words, "--help"], prog_name="largesse", env={"COLUMNS": WIDTH, "TERM": "dumb"}
     )

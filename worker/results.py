@@ -30,7 +30,14 @@ from worker.errors import ResultMissingError, ResultTimeoutError
 from worker.job_result import Failure, HostedPage, JobResult
 from worker.settings import Settings
 
-__all__ = ["AsyncResultReader", "Failure", "HostedPage", "JobResult", "ResultReader"]
+__all__ = [
+    "AsyncResultReader",
+    "Failure",
+    "HostedPage",
+    "JobResult",
+    "ResultReader",
+    "events_of",
+]
 
 _MS: Final = 1000
 
@@ -39,7 +46,7 @@ def _consumer_name() -> str:
     return f"{socket.gethostname()}-{os.getpid()}"
 
 
-def _events_of(record: Record) -> list[dict[str, Any]]:
+def events_of(record: Record) -> list[dict[str, Any]]:
     """Give the story of a record: enqueued, attempts, ending."""
     events: list[dict[str, Any]] = [{"event": "enqueued", "at": record.enqueued_at_ms}]
     events += [{"event": "attempt", **json.loads(text)} for text in record.history]
@@ -110,7 +117,7 @@ class ResultReader:
 
     def events(self, job_id: str) -> list[dict[str, Any]]:
         """Read what happened to a job: `enqueued`, each `attempt`, `published`; oldest first."""
-        return _events_of(self._record(job_id, history=True))
+        return events_of(self._record(job_id, history=True))
 
     def record(self, job_id: str) -> Record:
         """Read the whole record of a job, history included."""
@@ -232,7 +239,7 @@ class AsyncResultReader:
 
     async def events(self, job_id: str) -> list[dict[str, Any]]:
         """Read what happened to a job."""
-        return _events_of(await self._record(job_id, history=True))
+        return events_of(await self._record(job_id, history=True))
 
     async def record(self, job_id: str) -> Record:
         """Read the whole record of a job, history included."""

@@ -8,12 +8,17 @@ from __future__ import annotations
 
 import typer
 
+from worker.cli.aside import dead, held
 from worker.cli.demo import demo
 from worker.cli.doctor import doctor
 from worker.cli.enqueue import enqueue
+from worker.cli.fleet import queues, workers
+from worker.cli.jobs import jobs
 from worker.cli.request import request
 from worker.cli.result import result
+from worker.cli.results import results
 from worker.cli.sandbox import sandbox
+from worker.cli.sites import sites
 from worker.cli.version import version
 from worker.cli.worker import worker
 
@@ -31,4 +36,12 @@ app = typer.Typer(
 )
 
 for _command in (demo, worker, sandbox, enqueue, result, request, doctor, version):
+    app.command()(_command)
+
+for _name, _group in (
+    ("jobs", jobs), ("dead", dead), ("held", held), ("sites", sites), ("results", results),
+):  # fmt: skip
+    app.add_typer(_group, name=_name, context_settings={"help_option_names": ["--help", "-h"]})
+
+for _command in (workers, queues):
     app.command()(_command)

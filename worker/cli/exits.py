@@ -24,7 +24,8 @@ class Exit(IntEnum):
 
 MEANINGS: dict[Exit, str] = {
     Exit.OK: "done",
-    Exit.FAILED: "a job or request ended without a page or offers, or a check of `doctor` failed",
+    Exit.FAILED: "a job or request ended without a page or offers, a check of `doctor` failed, "
+    "or a move was refused",
     Exit.INVALID: "a wrong argument, payload or line, or a key that belongs to another payload",
     Exit.SETTINGS: "a setting, a key or an optional package is missing or wrong",
     Exit.BROKER: "Redis is away or full: nothing was accepted",

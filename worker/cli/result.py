@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from worker.results import JobResult, ResultReader
     from worker.settings import Settings
 
-__all__ = ["result", "show_results"]
+__all__ = ["line_of", "result", "show_results"]
 
 #: Jobs that are read, waited for and printed together.
 LOT: Final = 500
@@ -80,7 +80,7 @@ def show_results(
             if as_json:
                 say_json(found.as_json() if found is not None else _missing(job_id))
             else:
-                say(_line(job_id, found))
+                say(line_of(job_id, found))
     return _ORDER[worst]
 
 
@@ -127,7 +127,8 @@ def _missing(job_id: str) -> dict[str, Any]:
     }
 
 
-def _line(job_id: str, found: JobResult | None) -> str:
+def line_of(job_id: str, found: JobResult | None) -> str:
+    """Write a result as one line for a person; None is a job that is not known."""
     if found is None:
         return f"{job_id} missing: never enqueued here, or dropped by age"
     words = [job_id, found.kind.replace("_", "-"), str(found.state)]

@@ -1,0 +1,63 @@
+"""`largesse results`: every ending, as it happens."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+import typer
+
+from worker.cli.desk import examples
+from worker.cli.output import say, say_json
+from worker.cli.result import line_of
+
+__all__ = ["results"]
+
+results = typer.Typer(help="Every ending, as it happens.", no_args_is_help=True)
+
+
+@results.callback()
+def _keep_the_group() -> None:
+    """A group of one command would otherwise become that command."""
+
+
+@results.command(
+    "follow",
+    epilog=examples(
+        "results follow --group billing --json",
+        "results follow --group audit --from now --timeout 60",
+    ),
+)
+def follow(
+    *,
+    group: Annotated[
+        str, typer.Option(help="Name that remembers what was handled; several may share one.")
+    ],
+    consumer: Annotated[
+        str | None, typer.Option(help="Name of this one in the group; host and process id.")
+    ] = None,
+    start: Annotated[
+        Literal["oldest", "now"], typer.Option("--from", help="Where a new group starts.")
+    ] = "oldest",
+    timeout: Annotated[
+        float | None,
+        typer.Option(min=0, metavar="SECONDS", help="End after so long without an ending."),
+    ] = None,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print one JSON object for each job.")
+    ] = False,
+) -> None:
+    """Print every ending, at least once, until Ctrl-C.
+
+    An ending counts as handled when the next one is asked for; what was printed last may
+    therefore come once more.
+    """
+    from worker.results import ResultReader  # noqa: PLC0415 - heavy
+
+    with ResultReader.from_env() as reader:
+        begin = "0" if start == "oldest" else "$"
+        following = reader.follow(group, consumer=consumer, start=begin, timeout=timeout)
+        for found in following:
+            if as_json:
+                say_json(found.as_json())
+            else:
+                say(line_of(found.job_id, found))

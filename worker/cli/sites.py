@@ -1,0 +1,131 @@
+"""`largesse sites`: what each site allows, what waits for it, and its brakes."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from worker.cli.desk import desk, examples, facts, table
+from worker.cli.output import fail, say_json
+
+if TYPE_CHECKING:
+    from worker.operator import Operator, SiteState
+
+__all__ = ["sites"]
+
+sites = typer.Typer(
+    help="Sites: list, look, pause, resume, change the pace.", no_args_is_help=True
+)
+
+Name = Annotated[str, typer.Argument(help="Name of a site.", metavar="SITE")]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON, one object for each site.")]
+
+
+@sites.command("list", epilog=examples("sites list", "sites list --json"))
+def list_sites(*, as_json: Json = False) -> None:
+    """List the sites that workers know, with budget, backlog and state."""
+    with desk() as opened:
+        found, now_ms = opened.sites(), opened.now_ms()
+    if as_json:
+        for one in found:
+            say_json(one.as_json(now_ms))
+        return
+    table(
+        ("site", "state", "a minute", "in flight", "at most", "waiting", "reason"),
+        [
+            (one.name, one.state(now_ms), rate_of(one), one.in_flight,
+             one.max_in_flight or "no limit", one.backlog, one.parked)
+            for one in found
+        ],
+        empty="No site yet: the first worker that starts writes down those of its settings.",
+    )  # fmt: skip
+
+
+@sites.command("show", epilog=examples("sites show acme-test"))
+def show_site(site: Name, *, as_json: Json = False) -> None:
+    """Show one site."""
+    with desk() as opened:
+        one, now_ms = _site(opened, site), opened.now_ms()
+    _show(one, now_ms, as_json)
+
+
+@sites.command("pause", epilog=examples("sites pause acme-test --reason 'price change'"))
+def pause_site(
+    site: Name,
+    *,
+    reason: Annotated[str, typer.Option(help="Why, for whoever looks next.")] = "paused by hand",
+    as_json: Json = False,
+) -> None:
+    """Hand out no more jobs of a site. They stay in their lines; running ones end."""
+    with desk() as opened:
+        _site(opened, site)
+        opened.pause(site, reason=reason)
+        one, now_ms = _site(opened, site), opened.now_ms()
+    _show(one, now_ms, as_json)
+
+
+@sites.command("resume", epilog=examples("sites resume acme-test"))
+def resume_site(site: Name, *, as_json: Json = False) -> None:
+    """Hand out the jobs of a paused or parked site again."""
+    with desk() as opened:
+        _site(opened, site)
+        opened.resume(site)
+        one, now_ms = _site(opened, site), opened.now_ms()
+    _show(one, now_ms, as_json)
+
+
+@sites.command("rate", epilog=examples("sites rate acme-test 60", "sites rate acme-test settings"))
+def rate_site(
+    site: Name,
+    rate: Annotated[
+        str,
+        typer.Argument(
+            help="Calls in any minute, 0 for no limit, or `settings` to go back to those.",
+            metavar="RATE",
+        ),
+    ],
+    *,
+    as_json: Json = False,
+) -> None:
+    """Change a site's pace for the whole fleet, at once; it outlives restarts of workers."""
+    calls = None if rate == "settings" else _number(rate)
+    with desk() as opened:
+        _site(opened, site)
+        opened.set_rate(site, calls)
+        one, now_ms = _site(opened, site), opened.now_ms()
+    _show(one, now_ms, as_json)
+
+
+def rate_of(one: SiteState) -> str:
+    """Write a site's pace for a person."""
+    if one.hand_rate is not None:
+        return f"{one.hand_rate:g} by hand" if one.hand_rate else "no limit by hand"
+    rate = one.rate_per_minute
+    return "no limit" if rate is None else f"{rate:g}"
+
+
+def _number(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = -1.0
+    if not 0 <= value <= 1_000_000:
+        fail("RATE is a number of calls a minute from 0, or the word settings.")
+    return value
+
+
+def _site(opened: Operator, name: str) -> SiteState:
+    known = {one.name: one for one in opened.sites()}
+    if name not in known:
+        fail(f"there is no such SITE. Use {', '.join(known) or 'one once a worker has started'}.")
+    return known[name]
+
+
+def _show(one: SiteState, now_ms: int, as_json: bool) -> None:
+    shown = one.as_json(now_ms)
+    if as_json:
+        say_json(shown)
+        return
+    shown["lanes"] = ", ".join(f"{lane} {count}" for lane, count in one.lanes.items())
+    facts(shown, times=("parked_at", "paused_until", "next_at"))

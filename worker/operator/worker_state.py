@@ -1,0 +1,133 @@
+"""Workers as the queue sees them: who holds which jobs, and since when."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from dataclasses import dataclass
+from typing import Any, Final
+
+import redis
+
+from worker.engine.away import speaking_to_redis
+from worker.engine.keys import Keyspace
+
+__all__ = ["Lease", "WorkerState", "read_workers"]
+
+#: Leases of one look: a fleet of hundreds of processes has no more.
+LOOK_MAX: Final = 20_000
+_FIELDS: Final = ("worker", "delivered_at", "site", "actor", "deliveries")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Lease:
+    """One job in a worker's hands.
+
+    Attributes:
+        job_id, kind, site: which.
+        since_ms: Unix ms of the delivery, or None when the record cannot be read.
+        until_ms: Unix ms at which the lease lapses unless it is renewed.
+        deliveries: deliveries in a row without an ending.
+    """
+
+    job_id: str
+    kind: str
+    site: str
+    since_ms: int | None
+    until_ms: int
+    deliveries: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WorkerState:
+    """One worker that holds leases; one that is idle holds none and is not listed.
+
+    Attributes:
+        worker: host, process id and a random part, such as `app-1:4711:0f3c...`; "" for leases
+            whose worker is not known.
+        queue: whose jobs it runs.
+        leases: what it holds, the oldest first.
+    """
+
+    worker: str
+    queue: str
+    leases: tuple[Lease, ...]
+
+    def as_json(self, now_ms: int) -> dict[str, Any]:
+        """Give it as one object of `largesse workers --json`."""
+        return {
+            "worker": self.worker,
+            "queue": self.queue,
+            "leases": len(self.leases),
+            "oldest_ms": self.oldest_ms(now_ms),
+            "lapses_in_ms": max(0, min(one.until_ms for one in self.leases) - now_ms),
+            "jobs": [
+                {
+                    "job_id": one.job_id,
+                    "kind": one.kind,
+                    "site": one.site,
+                    "since": one.since_ms,
+                    "until": one.until_ms,
+                    "deliveries": one.deliveries,
+                }
+                for one in self.leases
+            ],
+        }
+
+    def oldest_ms(self, now_ms: int) -> int:
+        """Give how long it has held its oldest job, ms."""
+        since = [one.since_ms for one in self.leases if one.since_ms is not None]
+        return max(0, now_ms - min(since)) if since else 0
+
+
+def read_workers(client: redis.Redis, keyspace: Keyspace) -> list[WorkerState]:
+    """Give the workers that hold leases, by name.
+
+    Args:
+        client: a client whose replies are bytes.
+        keyspace: names of the keys.
+
+    Raises:
+        BrokerUnavailableError: Redis is away.
+    """
+    held: dict[tuple[str, str], list[Lease]] = defaultdict(list)
+    for shard in range(keyspace.shards):
+        prefix = keyspace.prefix(shard)
+        with speaking_to_redis():
+            queues: Any = client.smembers(f"{prefix}queues")
+        for queue in sorted(one.decode() for one in queues):
+            for worker, lease in _leases(client, keyspace, prefix, queue):
+                held[worker, queue].append(lease)
+    return [
+        WorkerState(
+            worker=worker,
+            queue=queue,
+            leases=tuple(sorted(leases, key=lambda one: (one.since_ms or 0, one.job_id))),
+        )
+        for (worker, queue), leases in sorted(held.items())
+    ]
+
+
+def _leases(
+    client: redis.Redis, keyspace: Keyspace, prefix: str, queue: str
+) -> list[tuple[str, Lease]]:
+    with speaking_to_redis():
+        rows: Any = client.zrange(f"{prefix}q:{queue}:leases", 0, LOOK_MAX - 1, withscores=True)
+        pipe = client.pipeline(transaction=False)
+        for raw, _ in rows:
+            pipe.hmget(keyspace.job(raw.decode()), *_FIELDS)
+        records = pipe.execute()
+    found = []
+    for (raw, until_ms), record in zip(rows, records, strict=True):
+        worker, since, site, kind, deliveries = (
+            (value or b"").decode(errors="replace") for value in record
+        )
+        lease = Lease(
+            job_id=raw.decode(),
+            kind=kind,
+            site=site,
+            since_ms=int(since) if since else None,
+            until_ms=int(until_ms),
+            deliveries=int(deliveries or 0),
+        )
+        found.append((worker.removesuffix(f":{queue}"), lease))
+    return found
