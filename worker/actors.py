@@ -18,6 +18,7 @@ from worker.engine.delivery import Delivery, current_delivery
 from worker.engine.endings import Bury, Ending, Finish, Release, Retry
 from worker.errors import NotSentError
 from worker.job import QUEUE, idempotency_key
+from worker.observe.figures import Figures
 from worker.observe.job_log import JobLog, JobNames
 from worker.operations import OPERATIONS, Operation
 from worker.retry import Decision, close_window, decide, may_send
@@ -40,6 +41,7 @@ class Caller:
         settings: sites, policies, bounds.
         client: the API client; made from the settings when None.
         connections: most calls at the same time.
+        figures: where attempts and calls are counted.
         rng: source of jitter.
     """
 
@@ -49,6 +51,7 @@ class Caller:
         *,
         client: ApiClient | None = None,
         connections: int = CONNECTIONS,
+        figures: Figures | None = None,
         rng: random.Random | None = None,
     ) -> None:
         self.settings = settings
@@ -59,7 +62,9 @@ class Caller:
             max_connections=connections,
         )
         self._rng = rng or random.Random()
-        self._log = JobLog()
+        #: What was counted since the start of the process.
+        self.figures = figures or Figures(sites=settings.sites, kinds=OPERATIONS)
+        self._log = JobLog(self.figures)
 
     async def call(
         self, operation: Operation, payload: Mapping[str, Any], options: Mapping[str, Any]

@@ -15,6 +15,7 @@ import subprocess
 import sys
 import threading
 import time
+from dataclasses import replace
 from types import FrameType
 from typing import Final
 
@@ -158,7 +159,8 @@ def run(*, processes: int, concurrency: int, grace_s: float) -> int:
         sys.executable, "-m", "worker.fleet",
         "--concurrency", str(concurrency), "--grace", str(grace_s),
     ]  # fmt: skip
-    fleet = _Fleet([_Member(place, command) for place in range(processes)], grace_s)
+    members = [_Member(place, [*command, "--place", str(place)]) for place in range(processes)]
+    fleet = _Fleet(members, grace_s)
     before = {
         number: signal.signal(number, fleet.stop) for number in (signal.SIGTERM, signal.SIGINT)
     }
@@ -167,6 +169,13 @@ def run(*, processes: int, concurrency: int, grace_s: float) -> int:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+def _of_place(settings: Settings, place: int) -> Settings:
+    """Give each process a port of its own: the first place has the one of the settings."""
+    if not settings.metrics_port:
+        return settings
+    return replace(settings, metrics_port=settings.metrics_port + place)
 
 
 def _leave_with_parent() -> None:
@@ -183,11 +192,12 @@ def _main() -> int:
     parser = argparse.ArgumentParser(prog="python -m worker.fleet")
     parser.add_argument("--concurrency", type=int, required=True)
     parser.add_argument("--grace", type=float, required=True)
+    parser.add_argument("--place", type=int, default=0)
     given = parser.parse_args()
     from worker.main import serve  # noqa: PLC0415 - the supervisor itself needs no HTTP client
 
     try:
-        settings = Settings.from_env()
+        settings = _of_place(Settings.from_env(), given.place)
         _leave_with_parent()
         serve(settings, concurrency=given.concurrency, grace_s=given.grace)
     except SettingsError as error:

@@ -28,6 +28,7 @@ from worker.engine.connection import WORKER, connect
 from worker.engine.loop import LoopWorker
 from worker.observe import logs
 from worker.observe.events import WORKER_STARTED, WORKER_STOPPED, emit
+from worker.observe.watch import Watch
 from worker.settings import Settings
 
 __all__ = ["build", "serve", "setup"]
@@ -70,6 +71,7 @@ def build(settings: Settings, *, concurrency: int = CONNECTIONS) -> tuple[Engine
             AsyncIO(),
             _ClientLifetime(caller),
             BudgetKeeper(settings),
+            Watch(settings, caller.figures),
         ],
         lease_ms=settings.lease_ms,
         renew_ms=max(100, settings.lease_ms // 3),

@@ -55,6 +55,10 @@ class Settings:
         offers_idempotency_key: True when offers carry the key too.
         log_format: `json` or `console`.
         log_level: `debug`, `info`, `warning` or `error`.
+        metrics_port: TCP port of the first worker process for metrics and health; 0 = none.
+        metrics_host: address that these ports listen on.
+        traces: `off` or `otlp`.
+        sentry_dsn: where errors are sent to, or None.
         retry: kind to its attempts, waits and horizon; read it through `policy`.
 
     Raises:
@@ -82,6 +86,10 @@ class Settings:
     offers_idempotency_key: bool = variables.DEFAULT_OFFERS_IDEMPOTENCY_KEY
     log_format: Literal["json", "console"] = variables.DEFAULT_LOG_FORMAT
     log_level: Literal["debug", "info", "warning", "error"] = variables.DEFAULT_LOG_LEVEL
+    metrics_port: int = variables.DEFAULT_METRICS_PORT
+    metrics_host: str = variables.DEFAULT_METRICS_HOST
+    traces: Literal["off", "otlp"] = variables.DEFAULT_TRACES
+    sentry_dsn: str | None = field(default=None, repr=False)
     retry: Mapping[str, RetryPolicy] = field(default_factory=dict)
 
     def __post_init__(self) -> None:

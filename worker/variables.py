@@ -53,6 +53,13 @@ DEFAULT_LOG_FORMAT: Final = "json"
 #: One line or two for a job, none for each step of a library.
 DEFAULT_LOG_LEVEL: Final = "info"
 
+#: Nothing listens that was not asked for.
+DEFAULT_METRICS_PORT: Final = 0
+#: Figures are for this machine until somebody says otherwise.
+DEFAULT_METRICS_HOST: Final = "127.0.0.1"
+#: Traces need a place to go to.
+DEFAULT_TRACES: Final = "off"
+
 #: First waits, caps and horizons of a kind that has no row of its own in `KIND_DEFAULTS`.
 GENERIC_DEFAULTS: Final = retry_policy.RetryPolicy()
 #: Offers are shown while a customer waits at a cancel page: short waits, and after a quarter of
@@ -224,6 +231,38 @@ VARIABLES: Final[tuple[Variable, ...]] = (
         default=DEFAULT_LOG_LEVEL,
         choices=("debug", "info", "warning", "error"),
         reason="one line or two for a job, none for each step of a library",
+    ),
+    Variable(
+        name="LARGESSE_METRICS_PORT",
+        field="metrics_port",
+        kind="int",
+        default=DEFAULT_METRICS_PORT,
+        unit="port",
+        high=65_535,
+        reason="TCP port for metrics and health of the first worker process; the others take the "
+        "ports after it; 0 = none",
+    ),
+    Variable(
+        name="LARGESSE_METRICS_HOST",
+        field="metrics_host",
+        default=DEFAULT_METRICS_HOST,
+        pattern=r"[A-Za-z0-9_.:-]{1,255}",
+        reason="address that these ports listen on; 0.0.0.0 lets a scraper on another machine in",
+    ),
+    Variable(
+        name="LARGESSE_TRACES",
+        field="traces",
+        kind="choice",
+        default=DEFAULT_TRACES,
+        choices=("off", "otlp"),
+        reason="otlp sends the spans of workers over OTLP/HTTP, as the OTEL_EXPORTER_OTLP "
+        "variables say; needs the extra otel",
+    ),
+    Variable(
+        name="LARGESSE_SENTRY_DSN",
+        field="sentry_dsn",
+        pattern=r"[\x21-\x7e]{1,500}",
+        reason="where workers send their errors, scrubbed; needs the extra sentry",
     ),
 )
 

@@ -26,6 +26,10 @@ class Absence:
         self._since: float | None = None
         self._said = 0.0
 
+    def is_lasting(self) -> bool:
+        """Say whether Redis is away now."""
+        return self._since is not None
+
     def began(self, error: BrokerError) -> None:
         """Note that Redis did not serve."""
         now = time.monotonic()

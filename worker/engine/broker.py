@@ -165,6 +165,15 @@ class EngineBroker(Broker):
             self._lease_books[queue_name] = LeaseBook(self, queue_name)
         return self._lease_books[queue_name]
 
+    def held(self) -> int:
+        """Give how many deliveries are in the hands of dramatiq's worker threads."""
+        return sum(len(book) for book in self._lease_books.values())
+
+    def silence_s(self) -> float:
+        """Give the seconds since the slowest of dramatiq's consumers last came round."""
+        books = list(self._lease_books.values())
+        return time.monotonic() - min(one.looked_at for one in books) if books else 0.0
+
     def close(self) -> None:
         """Close the connections."""
         for book in self._lease_books.values():

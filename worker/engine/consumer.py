@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import time
 from collections import deque
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any, Final, cast
@@ -61,6 +62,7 @@ class EngineConsumer(Consumer):
         """
         if self._cache:
             return self._cache.popleft()
+        self._book.looked_at = time.monotonic()
         room = min(FETCH_MAX, self._prefetch - len(self._book))
         if room <= 0:
             self._book.room.clear()
@@ -75,6 +77,7 @@ class EngineConsumer(Consumer):
             self._broker.absence.began(error)
             raise ConnectionClosed(error) from None
         self._broker.absence.over()
+        self._book.looked_at = time.monotonic()
         return self._cache.popleft() if self._cache else None
 
     def _fetch(self, room: int) -> int | None:

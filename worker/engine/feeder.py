@@ -97,7 +97,9 @@ class Feeder:
         """Fetch once, or wait once; False when it is time to stop."""
         room = self._take_room()
         if room <= 0:
-            return await _first_of(stopping, self._wait_for_room())
+            going_on = await _first_of(stopping, self._wait_for_room())
+            self.looked_at = time.monotonic()  # silence counts while there is room
+            return going_on
         try:
             batch = await self.fetch(room)
         finally:

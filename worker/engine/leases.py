@@ -36,6 +36,8 @@ class LeaseBook:
         self._thread: threading.Thread | None = None
         #: Set whenever a delivery ends: a full consumer waits for it.
         self.room = threading.Event()
+        #: Monotonic seconds at which the consumer last came round: fetched, or waited its time.
+        self.looked_at = time.monotonic()
 
     @property
     def worker(self) -> str:

@@ -68,6 +68,7 @@ class LoopWorker:
         #: Jobs whose endings Redis has taken.
         self.ended = 0
         self._asked = 0
+        self._stopping: asyncio.Event | None = None
         self._room = asyncio.Event()
         self._room.set()
         names = sorted(queues or broker.get_declared_queues())
@@ -113,12 +114,17 @@ class LoopWorker:
             return 0.0
         return time.monotonic() - min(one.looked_at for one in self._feeders.values())
 
+    def is_stopping(self) -> bool:
+        """Say whether it was told to stop."""
+        return self._stopping is not None and self._stopping.is_set()
+
     async def run(self, stopping: asyncio.Event) -> None:
         """Work until told to stop, then end or give back what runs.
 
         Args:
             stopping: set by the caller, for example on SIGTERM.
         """
+        self._stopping = stopping
         self._runner.emit_before("worker_boot", self)
         outbox = asyncio.create_task(self._outbox.run(), name="outbox")
         renewal = asyncio.create_task(self._renew_on(), name="renewal")
@@ -150,9 +156,13 @@ class LoopWorker:
     def _start(self, batch: Batch) -> None:
         for broken in batch.broken:
             self._outbox.put(broken, broken.resolve())
-        for delivery in batch.deliveries:
+        for delivery in sorted(batch.deliveries, key=self._priority):
             task = asyncio.create_task(self._work_on(delivery), name=delivery.job_id)
             self._tasks[delivery] = task
+
+    def _priority(self, delivery: Delivery) -> int:
+        actor = self.broker.actors.get(delivery.actor_name)
+        return 0 if actor is None else actor.priority
 
     async def _work_on(self, delivery: Delivery) -> None:
         try:

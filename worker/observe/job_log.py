@@ -1,4 +1,4 @@
-"""The lines of a job's life, from its start to its end.
+"""The lines of a job's life, from its start to its end; what they say is counted as well.
 
 One object for a process; what it is given is names, codes and numbers, so that no payload is near.
 """
@@ -15,6 +15,7 @@ from worker.decision import Decision, error_class_of
 from worker.errors import ApiError
 from worker.observe import events
 from worker.observe.events import emit
+from worker.observe.figures import Figures
 from worker.observe.rate import LinesPerSecond
 
 __all__ = ["JobLog", "JobNames"]
@@ -51,10 +52,14 @@ class JobLog:
     """Writes the lines of jobs through `logging`.
 
     Args:
+        figures: where they are counted; nowhere when None.
         clock: gives seconds that never go back; limits the lines about a site.
     """
 
-    def __init__(self, *, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self, figures: Figures | None = None, *, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._figures = figures or Figures(sites=(), kinds=())
         self._log = logging.getLogger("worker.job")
         self._site_lines = LinesPerSecond(clock=clock)
 
@@ -66,6 +71,7 @@ class JobLog:
             attempt: its number, 1 = first.
             waited_ms: ms since the job was enqueued.
         """
+        self._figures.started(job.site, job.kind, attempt=attempt, waited_ms=waited_ms)
         more: dict[str, Any] = {
             "message_id": job.job_id,
             "attempt": attempt,
@@ -95,13 +101,19 @@ class JobLog:
             replayed: True when the answer was a replay.
             error: what was raised instead of an answer.
         """
+        error_class = None if error is None else error_class_of(error)
+        self._figures.called(
+            job.site, job.kind, outcome=error_class or "succeeded",
+            code=error.api_error_code if isinstance(error, ApiError) else None,
+            replayed=replayed or bool(getattr(error, "replayed", False)), duration_ms=duration_ms,
+        )  # fmt: skip
         fields: dict[str, Any] = {"attempt": attempt, "method": "POST", "path": path}
         fields |= {"duration_ms": duration_ms, "replayed": replayed, "status": status}
         if error is not None:
             fields |= _error_fields(error)
             fields.pop("param", None)
             fields["reason"] = error.reason if isinstance(error, ApiError) else None
-            fields["error_class"] = error_class_of(error)
+            fields["error_class"] = error_class
         emit(self._log, events.API_CALL, **job.fields(), **fields)
 
     def succeeded(self, job: JobNames, *, attempts: int, duration_ms: int, replayed: bool) -> None:
@@ -113,6 +125,7 @@ class JobLog:
             duration_ms: ms since the job was enqueued.
             replayed: True when the answer was a replay.
         """
+        self._figures.attempted(job.site, job.kind, "succeeded")
         more = {"attempts": attempts, "duration_ms": duration_ms, "replayed": replayed}
         emit(self._log, events.JOB_SUCCEEDED, **job.fields(), **more)
 
@@ -138,6 +151,8 @@ class JobLog:
             events.JOB_RETRY_SCHEDULED if decision.counted else events.JOB_SNOOZED,
             logging.INFO,
         )
+        if error is not None:
+            self._figures.attempted(job.site, job.kind, event.removeprefix("job."))
         given = {
             "attempt": attempt,
             "attempts": attempt,

@@ -80,8 +80,17 @@ local function read_job(id)
   return job
 end
 
+-- Counts of the endings that no worker counts; another thousand sites would be a mistake.
+local function count_ending(job, state, class)
+  local field = job.site .. '|' .. job.actor .. '|' .. state .. '|' .. class
+  if redis.call('HLEN', P .. 'ended') < 1000 or redis.call('HEXISTS', P .. 'ended', field) == 1 then
+    redis.call('HINCRBY', P .. 'ended', field, 1)
+  end
+end
+
 -- The outcome of a job that ends without an answer of the API, as the workers write it.
 local function outcome_of(job, state, class, reason, retryable)
+  count_ending(job, state, class)
   local null = cjson.null
   return cjson.encode({
     job_id = job.id, kind = job.actor, site = job.site, state = state,

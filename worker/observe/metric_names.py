@@ -1,0 +1,96 @@
+"""The table of all metrics: name, type, labels and meaning; docs/metrics.md says the same.
+
+Names reuse the words of the log. Labels are bounded: sites and kinds that are configured, codes
+that the API documents; never an id or a value of a payload.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Final, Literal
+
+__all__ = ["METRICS", "PREFIX", "Metric"]
+
+#: First part of every name.
+PREFIX: Final = "largesse_"
+
+_JOB = ("site", "kind")
+
+
+@dataclass(frozen=True, slots=True)
+class Metric:
+    """One metric.
+
+    Attributes:
+        name: without the prefix.
+        type: of Prometheus.
+        source: "process" (each worker process tells its own) or "queue" (read from Redis: every
+            process tells the same).
+        labels: names of its labels, in order.
+        help: what it means.
+    """
+
+    name: str
+    type: Literal["counter", "gauge", "histogram"]
+    source: Literal["process", "queue"]
+    labels: tuple[str, ...]
+    help: str
+
+
+def _table(*rows: Metric) -> Mapping[str, Metric]:
+    return MappingProxyType({row.name: row for row in rows})
+
+
+METRICS: Final = _table(
+    Metric("jobs_total", "counter", "process", (*_JOB, "outcome", "error_class"),
+           "jobs whose ending Redis has taken from here: succeeded, failed, expired, held"),
+    Metric("attempts_total", "counter", "process", (*_JOB, "outcome"),
+           "attempts by what they led to: succeeded, failed, expired, held, reissued, "
+           "retry_scheduled, snoozed"),
+    Metric("api_calls_total", "counter", "process",
+           (*_JOB, "outcome", "api_error_code", "replayed"),
+           "calls of the API: succeeded, or the class of the error"),
+    Metric("api_call_seconds", "histogram", "process", _JOB,
+           "from the request of a call to its end"),
+    Metric("job_seconds", "histogram", "process", _JOB,
+           "the whole way: from enqueue, a delay included, to the ending in Redis"),
+    Metric("job_wait_seconds", "histogram", "process", _JOB,
+           "from enqueue, a delay included, to the first attempt"),
+    Metric("jobs_running", "gauge", "process", (), "jobs in the hands of this process"),
+    Metric("worker_concurrency", "gauge", "process", (),
+           "most jobs of this process at the same time; 0 under dramatiq's threads"),
+    Metric("worker_silence_seconds", "gauge", "process", (),
+           "since the slowest consumer last heard from Redis"),
+    Metric("worker_ready", "gauge", "process", (), "1 while /readyz says yes, else 0"),
+    Metric("series_flushes_lost_total", "counter", "process", (),
+           "flushes of the series that Redis did not take: figures are lost, no jobs"),
+    Metric("build_info", "gauge", "process", ("version",), "always 1"),
+    Metric("broker_up", "gauge", "queue", (), "1 when Redis answered this scrape, else 0"),
+    Metric("broker_memory_bytes", "gauge", "queue", (), "memory used by Redis; not of a Cluster"),
+    Metric("broker_memory_max_bytes", "gauge", "queue", (),
+           "its limit; 0 = none; not of a Cluster"),
+    Metric("jobs_waiting", "gauge", "queue", ("site", "lane"), "jobs in the lines of a site"),
+    Metric("oldest_job_age_seconds", "gauge", "queue", ("site", "lane"),
+           "since the job at the head of the line was enqueued; 0 when the line is empty"),
+    Metric("jobs_delayed", "gauge", "queue", (), "jobs that wait for their time"),
+    Metric("delayed_overdue_seconds", "gauge", "queue", (),
+           "how late the next delayed job is: above a few seconds nobody fetches"),
+    Metric("jobs_leased", "gauge", "queue", (), "jobs in the hands of workers"),
+    Metric("jobs_dead", "gauge", "queue", (), "dead letters, for a person to replay or discard"),
+    Metric("jobs_held", "gauge", "queue", (), "jobs whose outcome is unknown; a person decides"),
+    Metric("outcomes_stream_length", "gauge", "queue", (), "entries of the streams of outcomes"),
+    Metric("site_in_flight", "gauge", "queue", ("site",), "calls of the whole fleet right now"),
+    Metric("site_max_in_flight", "gauge", "queue", ("site",), "most of them; 0 = no limit"),
+    Metric("site_rate_per_minute", "gauge", "queue", ("site",),
+           "calls a minute that the fleet makes at most; 0 = no limit"),
+    Metric("site_budget_used_ratio", "gauge", "queue", ("site",),
+           "0 = a whole burst may go at once, 1 = calls are spaced by the rate"),
+    Metric("site_paused_seconds", "gauge", "queue", ("site",),
+           "until the site may be called again, as the API asked; 0 = now"),
+    Metric("site_parked", "gauge", "queue", ("site",),
+           "1 while no job of the site is handed out until somebody resumes it"),
+    Metric("jobs_ended_by_broker_total", "counter", "queue", (*_JOB, "outcome", "error_class"),
+           "jobs that Redis ended by itself: past their deadline in line, poison, cancelled"),
+)  # fmt: skip

@@ -1,0 +1,117 @@
+"""What watches a worker process: counts its endings, opens its port, flushes its series.
+
+One dramatiq middleware, for both kinds of worker.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Mapping
+from typing import Any, Final
+
+from dramatiq.broker import Broker
+from dramatiq.middleware import Middleware
+
+from worker import __version__
+from worker.engine.broker import EngineBroker
+from worker.engine.connection import PRODUCER, connect
+from worker.engine.delivery import Delivery
+from worker.engine.endings import Bury, Finish
+from worker.engine.loop import LoopWorker
+from worker.observe.figures import Figures
+from worker.observe.health import Health
+from worker.observe.metrics import Metrics, ProcessFigures, QueueReading
+from worker.observe.port import Port
+from worker.observe.series import Flusher
+from worker.settings import Settings
+
+__all__ = ["Watch"]
+
+_log = logging.getLogger("worker.watch")
+
+#: Ports that the processes of dramatiq's command line choose from: they do not know their places.
+SPAN: Final = 64
+
+
+class Watch(Middleware):
+    """Watches one process.
+
+    Args:
+        settings: port and address; Redis.
+        figures: what the actors count.
+    """
+
+    def __init__(self, settings: Settings, figures: Figures) -> None:
+        self._settings = settings
+        self._figures = figures
+        self._flusher: Flusher | None = None
+        self._port: Port | None = None
+        self._health: Health | None = None
+        self._reader: Any = None
+
+    def after_ack(self, broker: Broker, message: Any) -> None:  # noqa: ARG002
+        """Count a job whose ending Redis has taken."""
+        ending = message.ending if isinstance(message, Delivery) else None
+        # Without a text the ending is no outcome, or a script wrote the outcome and counts it.
+        if isinstance(ending, Finish) and ending.outcome:
+            error_class = "" if ending.state == "succeeded" else ending.state
+            self._count(message, ending.state, error_class)
+        elif isinstance(ending, Bury) and (ending.outcome or ending.state == "held"):
+            self._count(message, ending.state, ending.error_class)
+
+    after_nack = after_ack
+
+    def before_worker_boot(self, broker: Broker, worker: Any) -> None:
+        """Open the port, if there is to be one, and begin to flush."""
+        assert isinstance(broker, EngineBroker)  # noqa: S101 - added by main.build alone
+        self._flusher = Flusher(broker.client, broker.keyspace, self._figures)
+        self._flusher.start()
+        if self._settings.metrics_port:
+            self._open(broker, worker)
+
+    def after_worker_shutdown(self, broker: Broker, worker: Any) -> None:  # noqa: ARG002
+        """Flush what is left and close the port."""
+        if self._flusher is not None:
+            self._flusher.stop()
+        if self._port is not None and self._health is not None:
+            self._health.leave_loop()
+            self._port.close()
+            self._reader.close()
+
+    def _count(self, message: Delivery, outcome: str, error_class: str) -> None:
+        self._figures.ended(
+            message.site, message.actor_name, outcome=outcome, error_class=error_class,
+            duration_ms=message.now_ms() - message.enqueued_at_ms,
+        )  # fmt: skip
+
+    def _open(self, broker: EngineBroker, worker: Any) -> None:
+        on_loop = isinstance(worker, LoopWorker)
+        health = Health(
+            silence_s=worker.silence_s if on_loop else broker.silence_s,
+            is_away=broker.absence.is_lasting,
+            is_stopping=worker.is_stopping if on_loop else lambda: False,
+        )
+
+        def gauges() -> Mapping[str, float]:
+            return {
+                "jobs_running": worker.running() if on_loop else broker.held(),
+                "worker_concurrency": worker.concurrency if on_loop else 0,
+                "worker_silence_seconds": health.silence_s(),
+                "worker_ready": health.ready().ok,
+            }
+
+        # A client of its own and of little patience: a scrape must not wait for long.
+        self._reader = connect(self._settings.redis, PRODUCER)
+        metrics = Metrics(
+            ProcessFigures(self._figures, gauges, version=__version__),
+            QueueReading(self._reader, broker.keyspace),
+        )
+        self._port = Port(
+            self._settings.metrics_host, self._settings.metrics_port, span=1 if on_loop else SPAN,
+            live=health.live, ready=health.ready, metrics=metrics.render,
+        )  # fmt: skip
+        if on_loop:
+            health.watch_loop(asyncio.get_running_loop())
+        self._health = health
+        self._port.open()
