@@ -47,7 +47,7 @@ def queues(
         bool, typer.Option("--json", help="Print one JSON object for each queue.")
     ] = False,
 ) -> None:
-    """List the queues: what waits in each lane, what is delayed, what runs."""
+    """List the queues: waiting, delayed and running jobs."""
     from worker.operator.span import spell_ms  # noqa: PLC0415 - heavy
 
     with desk() as opened:

@@ -81,7 +81,7 @@ class Operator:
         return count_set_aside(self._client, self._keyspace)
 
     def sites(self) -> list[SiteState]:
-        """Give every site that is configured or was parked, by name."""
+        """Give every site that is configured, was parked or has had jobs, by name."""
         return read_sites(self._client, self._keyspace)
 
     def workers(self) -> list[WorkerState]:

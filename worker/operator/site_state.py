@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, cast
 
 import redis
 
@@ -92,7 +92,7 @@ class SiteState:
 
 
 def read_sites(client: redis.Redis, keyspace: Keyspace) -> list[SiteState]:
-    """Give every site that is configured or was parked, by name.
+    """Give every site that is configured, was parked or has had jobs, by name.
 
     Args:
         client: a client whose replies are bytes.
@@ -105,11 +105,14 @@ def read_sites(client: redis.Redis, keyspace: Keyspace) -> list[SiteState]:
     for shard in range(keyspace.shards):
         prefix = keyspace.prefix(shard)
         with speaking_to_redis():
-            names: Any = client.smembers(f"{prefix}sites")
             queues: Any = client.smembers(f"{prefix}queues")
             ids = sorted(one.decode() for one in queues)
+            names: set[bytes] = set(cast("set[bytes]", client.smembers(f"{prefix}sites")))
+            for queue in ids:
+                # A job may wait for a site that no worker knows.
+                names |= cast("set[bytes]", client.smembers(f"{prefix}q:{queue}:lines"))
             pipe = client.pipeline(transaction=False)
-            sites = sorted(name.decode() for name in names)
+            sites = sorted(name.decode() for name in names if name)
             for name in sites:
                 pipe.hgetall(f"{prefix}site:{name}")
                 for queue in ids:

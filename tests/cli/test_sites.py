@@ -1,0 +1,78 @@
+"""`largesse sites`: what each site allows, and its brakes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+from rig.command import Ran
+from rig.shelf import Shelf
+
+Typed = Callable[..., Ran]
+
+
+@pytest.fixture
+def known(shelf: Shelf) -> Shelf:
+    """A site that a worker has written down: 60 calls a minute, 5 at once."""
+    shelf.queue.configure("acme-test", interval_ms=1_000, burst_ms=2_000, cap=5)
+    return shelf
+
+
+def test_sites_list(known: Shelf, typed: Typed) -> None:
+    """Budget, backlog by lane, and state of each site."""
+    known.gift()
+    known.gift(lane="bulk")
+    (one,) = typed("sites", "list", "--json").objects()
+    assert (one["site"], one["state"], one["rate_per_minute"]) == ("acme-test", "open", 60)
+    assert (one["backlog"], one["lanes"]) == (2, {"interactive": 1, "bulk": 1})
+    assert (one["max_in_flight"], one["in_flight"], one["hand_rate"]) == (5, 0, None)
+    assert "acme-test" in typed("sites", "list").out
+
+
+def test_sites_pause_and_resume(known: Shelf, typed: Typed) -> None:
+    """A paused site hands out nothing and says why; a resumed one goes on."""
+    job = known.gift()
+    ran = typed("sites", "pause", "acme-test", "--reason", "price change", "--json")
+    (one,) = ran.objects()
+    assert (one["state"], one["reason"]) == ("parked", "price change")
+    assert known.queue.fetch(queue="chargebee").ids == []
+    assert "price change" in typed("sites", "show", "acme-test").out
+    (one,) = typed("sites", "resume", "acme-test", "--json").objects()
+    assert (one["state"], one["reason"]) == ("open", None)
+    known.run(job)
+
+
+def test_sites_rate(known: Shelf, typed: Typed) -> None:
+    """The pace changes at once, outlives a worker's settings, and can be given back."""
+    (one,) = typed("sites", "rate", "acme-test", "30", "--json").objects()
+    assert one["hand_rate"] == 30
+    assert 0 < one["rate_per_minute"] <= 30
+    known.queue.configure("acme-test", interval_ms=500)
+    (one,) = typed("sites", "list", "--json").objects()
+    assert one["hand_rate"] == 30
+    assert "30 by hand" in typed("sites", "list").out
+    (one,) = typed("sites", "rate", "acme-test", "settings", "--json").objects()
+    assert (one["hand_rate"], one["rate_per_minute"]) == (None, 120)
+    (one,) = typed("sites", "rate", "acme-test", "0", "--json").objects()
+    assert one["rate_per_minute"] is None
+
+
+@pytest.mark.parametrize("rate", ["fast", "nan", "inf", "1e9"])
+def test_sites_rate_refuses_what_is_no_rate(known: Shelf, typed: Typed, rate: str) -> None:
+    """A rate is a number from 0, exit 2 otherwise."""
+    ran = typed("sites", "rate", "acme-test", rate)
+    assert ran.code == 2
+    assert "RATE" in ran.err
+
+
+@pytest.mark.parametrize(
+    "words", [("show",), ("pause",), ("resume",), ("rate", "30")], ids=lambda words: words[0]
+)
+def test_sites_refuse_a_name_nobody_knows(
+    known: Shelf, typed: Typed, words: tuple[str, ...]
+) -> None:
+    """A misspelt site is not made up; the answer names those that there are."""
+    ran = typed("sites", words[0], "acme-tset", *words[1:])
+    assert ran.code == 2
+    assert "acme-test" in ran.err
+    assert [one["site"] for one in typed("sites", "list", "--json").objects()] == ["acme-test"]
