@@ -13,6 +13,7 @@ import re
 import sys
 from pathlib import Path
 
+from typer.main import get_command
 from typer.testing import CliRunner
 
 from worker.cli.app import app
@@ -34,14 +35,23 @@ def part(name: str) -> str:
     if name == "exit codes":
         rows = "".join(f"| {code.value} | {text} |\n" for code, text in MEANINGS.items())
         return f"\n| code | meaning |\n|---|---|\n{rows}\n"
-    words = [] if name == "commands" else name.split()
-    shown = CliRunner().invoke(
-        app, [*words, "--help"], prog_name="largesse", env={"COLUMNS": WIDTH, "TERM": "dumb"}
-    )
+    words = [] if name == "commands" else [name]
+    group = get_command(app).commands.get(name)  # type: ignore[attr-defined]
+    shown = [help_of(words)]
+    if hasattr(group, "commands"):
+        shown = [help_of([name, below]) for below in group.commands]
+    return "".join(f"\n```text\n{text}\n```\n" for text in shown) + "\n"
+
+
+def help_of(words: list[str]) -> str:
+    """Give what `largesse WORDS --help` prints."""
+    words = [*words, "--help"]
+    env = {"COLUMNS": WIDTH, "TERM": "dumb"}
+    shown = CliRunner().invoke(app, words, prog_name="largesse", env=env)
     if shown.exit_code != 0:
-        raise SystemExit(f"there is no command {name!r}")
-    text = "\n".join(line.rstrip() for line in shown.output.strip().splitlines())
-    return f"\n```text\n$ largesse {' '.join([*words, '--help'])}\n{text}\n```\n\n"
+        raise SystemExit(f"largesse {' '.join(words)} failed")
+    lines = [line.rstrip() for line in shown.output.strip().splitlines()]
+    return "\n".join([f"$ largesse {' '.join(words)}", *lines])
 
 
 def main(arguments: list[str]) -> int:
