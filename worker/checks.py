@@ -89,7 +89,7 @@ def check_redis(client: redis.Redis, address: str) -> Iterator[Check]:
             started = time.monotonic()
             client.ping()
             took_ms = (time.monotonic() - started) * 1000
-            info: dict[str, Any] = client.info()  # type: ignore[assignment] # sync client
+            info: dict[str, Any] = client.info()
             clock = _check_clock(client)
     except BrokerError as error:
         remedy = "Start Redis, or correct LARGESSE_REDIS_URL."
@@ -195,7 +195,7 @@ def _check_memory(info: Mapping[str, Any]) -> Check:
 
 def _check_clock(client: redis.Redis) -> Check:
     before = time.time()
-    seconds, microseconds = client.time()  # type: ignore[misc] # sync client
+    seconds, microseconds = client.time()
     middle = (before + time.time()) / 2
     ahead_s = seconds + microseconds / 1e6 - middle
     found = f"Redis is {abs(ahead_s) * 1000:.0f} ms {'ahead' if ahead_s > 0 else 'behind'}"
