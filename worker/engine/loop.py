@@ -125,6 +125,7 @@ class LoopWorker:
             stopping: set by the caller, for example on SIGTERM.
         """
         self._stopping = stopping
+        self._runner.emit_after("process_boot")
         self._runner.emit_before("worker_boot", self)
         outbox = asyncio.create_task(self._outbox.run(), name="outbox")
         renewal = asyncio.create_task(self._renew_on(), name="renewal")
@@ -167,7 +168,7 @@ class LoopWorker:
     async def _work_on(self, delivery: Delivery) -> None:
         try:
             await self._runner.run(delivery)
-            ending = delivery.resolve()
+            ending = self._resolve(delivery)
         except asyncio.CancelledError:
             ending = Release(unsure=delivery.sent)
         except Exception:  # noqa: BLE001 - see below
@@ -182,6 +183,11 @@ class LoopWorker:
             self._outbox.put(delivery, ending)
         else:
             self._forget(delivery)
+
+    def _resolve(self, delivery: Delivery) -> Ending:
+        if not isinstance(delivery.ending, Release):
+            self._runner.emit_before("nack" if delivery.failed else "ack", delivery)
+        return delivery.resolve()
 
     def _ended(self, delivery: Delivery | Undecodable, ending: Ending, taken: bool) -> None:
         if isinstance(delivery, Undecodable):

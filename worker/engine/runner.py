@@ -101,7 +101,9 @@ class Runner:
             _log.warning("message %s was skipped", delivery.message_id)
             with capturing(delivery):
                 self.emit_after("skip_message", delivery)
-        except Exception as error:  # noqa: BLE001 - an actor may raise anything
+        except BaseException as error:  # an actor may raise anything
+            if _is_our_own(error):
+                raise
             delivery.stuff_exception(error)
             self._log_failure(actor, delivery, error)
             with capturing(delivery):
@@ -123,13 +125,21 @@ class Runner:
         return await _in_thread(actor.fn, delivery, limit_ms / 1000)
 
     def _log_failure(
-        self, actor: Actor[Any, Any] | None, delivery: Delivery, error: Exception
+        self, actor: Actor[Any, Any] | None, delivery: Delivery, error: BaseException
     ) -> None:
         throws = delivery.options.get("throws") or (actor and actor.options.get("throws"))
         if isinstance(error, Retry | RateLimitExceeded) or (throws and isinstance(error, throws)):
             _log.info("message %s ended with %s", delivery.message_id, type(error).__name__)
         else:
             _log.error("message %s failed", delivery.message_id, exc_info=True)
+
+
+def _is_our_own(error: BaseException) -> bool:
+    """Say whether the worker broke the task off; what an actor raises by itself is its failure."""
+    if isinstance(error, asyncio.CancelledError):
+        task = asyncio.current_task()
+        return task is not None and task.cancelling() > 0
+    return isinstance(error, GeneratorExit)
 
 
 async def _in_thread(function: Callable[..., Any], delivery: Delivery, limit_s: float) -> Any:
