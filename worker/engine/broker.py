@@ -23,6 +23,7 @@ from dramatiq.broker import Broker, Consumer
 from dramatiq.common import current_millis
 from dramatiq.errors import QueueJoinTimeout, QueueNotFound
 from dramatiq.middleware import Middleware
+from dramatiq.results import Results
 
 from worker.engine.absence import Absence
 from worker.engine.connection import connect
@@ -32,6 +33,7 @@ from worker.engine.entry import Accepted, Entry, entry_of
 from worker.engine.intake import take_in
 from worker.engine.keys import DEFAULT_NAMESPACE, Keyspace
 from worker.engine.leases import LeaseBook
+from worker.engine.results_backend import EngineResults
 from worker.engine.scripts import Scripts
 from worker.errors import JobConflictError
 
@@ -220,6 +222,17 @@ class EngineBroker(Broker):
         if signal == "process_message":
             _CURRENT.set(args[0])
         super().emit_before(signal, *args, **kwargs)
+        if signal == "nack":
+            self.take_failure(args[0])
+
+    def take_failure(self, delivery: Delivery) -> None:
+        """Let the failure of a message be stored with its ending, where failures are stored.
+
+        dramatiq's `Results` does it after the ending, when it could get lost.
+        """
+        for one in self.middleware:
+            if isinstance(one, Results) and isinstance(one.backend, EngineResults):
+                one.after_nack(self, delivery)
 
     def emit_after(self, signal: str, *args: Any, **kwargs: Any) -> None:
         """Emit a signal; what middleware enqueues while a message ends goes with the ending."""

@@ -51,6 +51,8 @@ class Delivery(MessageProxy):
         site, lane: where it stood.
         ending: what the actor decided, or None.
         follow: entries to take in together with the ending.
+        stored: encoded result or failure to store together with the ending, and the ms to keep it.
+        resolved: True once the ending was asked for: nothing can be added to it any more.
         sent: True from the moment the request may have left this machine.
     """
 
@@ -71,6 +73,8 @@ class Delivery(MessageProxy):
         self.lane = fields[11].decode()
         self.ending: Ending | None = None
         self.follow: list[Entry] = []
+        self.stored: tuple[bytes, int] | None = None
+        self.resolved = False
         self.sent = False
         self.delivered_at_ms = now_ms
         self._fetched = time.monotonic()
@@ -101,16 +105,20 @@ class Delivery(MessageProxy):
 
     def resolve(self) -> Ending:
         """Give the ending to send: the actor's, or what dramatiq's flags say."""
+        self.resolved = True
         if self.ending is not None:
             return self.ending
+        data, ttl_ms = self.stored or (b"", 0)
         if self.failed:
             problem = self._exception
             reason = type(problem).__name__ if problem is not None else "rejected"
             return Bury(
-                reason=reason, error_class="internal", ttl_ms=DEAD_MESSAGE_TTL_MS,
-                message=self._message.encode(), follow=self.follow,
+                reason=reason, error_class="internal", outcome=data,
+                ttl_ms=max(DEAD_MESSAGE_TTL_MS, ttl_ms), message=self._message.encode(),
+                follow=self.follow,
             )  # fmt: skip
-        return Finish(ttl_ms=MESSAGE_TTL_MS, follow=self.follow)
+        ttl_ms = max(MESSAGE_TTL_MS, ttl_ms)
+        return Finish(outcome=data, ttl_ms=ttl_ms, follow=self.follow)
 
 
 class Undecodable:

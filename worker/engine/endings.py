@@ -98,7 +98,7 @@ class Bury:
     reason: str
     state: Literal["failed", "held"] = "failed"
     error_class: str = "invalid"
-    outcome: str = ""
+    outcome: str | bytes = ""
     ttl_ms: int = 7 * 86_400_000
     attempt: str = ""
     counted: bool = True

@@ -187,6 +187,8 @@ class LoopWorker:
     def _resolve(self, delivery: Delivery) -> Ending:
         if not isinstance(delivery.ending, Release):
             self._runner.emit_before("nack" if delivery.failed else "ack", delivery)
+            if delivery.failed:
+                self.broker.take_failure(delivery)
         return delivery.resolve()
 
     def _ended(self, delivery: Delivery | Undecodable, ending: Ending, taken: bool) -> None:
