@@ -109,7 +109,8 @@ def validate(
     if schemas is None:
         raise ValidationError({"kind": [f"Must be one of: {', '.join(KINDS)}."]})
     body, problems = _loaded(schemas[request_context], payload, "")
-    chosen, more = _loaded(_OPTIONS, options, "options")
+    # Most jobs have no options, and none is required.
+    chosen, more = _loaded(_OPTIONS, options, "options") if options != {} else ({}, {})
     problems |= more
     if not problems:
         problems = _disagreements(body, chosen)

@@ -51,7 +51,7 @@ def _options(
         "origin": origin,
         "deadline_s": deadline_s,
         "delay_s": delay_s,
-        "lane": lane,
+        "lane": None if lane == "interactive" else lane,  # the default
     }
     return {name: value for name, value in given.items() if value is not None}
 
