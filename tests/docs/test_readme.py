@@ -31,11 +31,21 @@ answers = [give(RequestFactory().get("/"), "7") for _ in range(2)]
 print(*[(answer.status_code, answer.headers["Location"]) for answer in answers], sep="\\n")
 """,
     "fastapi": """
-from fastapi.testclient import TestClient
-with TestClient(app) as client:
-    for _ in range(2):
-        answer = client.get("/orders/7/gift", follow_redirects=False)
-        print((answer.status_code, answer.headers["location"]))
+import http.client, threading, time
+import uvicorn
+server = uvicorn.Server(uvicorn.Config(app, port=0, log_level="error"))
+thread = threading.Thread(target=server.run)
+thread.start()
+while not server.started:
+    time.sleep(0.01)
+for _ in range(2):
+    link = http.client.HTTPConnection(*server.servers[0].sockets[0].getsockname())
+    link.request("GET", "/orders/7/gift")
+    answer = link.getresponse()
+    print((answer.status, answer.headers["location"]))
+    link.close()
+server.should_exit = True
+thread.join()
 """,
 }
 
