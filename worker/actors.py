@@ -30,6 +30,8 @@ __all__ = ["Caller", "register"]
 RESULT_TTL_MAX_MS: Final = 31 * 86_400_000
 
 
+#: Classes of errors that, many in a row, say that the site is away.
+FAILING_CLASSES: Final = frozenset({"ambiguous", "not_sent", "unavailable"})
 #: Calls at the same time where the worker does not say: more than it has threads.
 CONNECTIONS: Final = 1024
 
@@ -200,6 +202,7 @@ class Caller:
                     pause_site_ms=decision.pause_site_ms or 0,
                     new_epoch=decision.action == "reissue",
                     park_reason=decision.park_reason or "",
+                    failing=decision.error_class in FAILING_CLASSES,
                 )
             case "hold":
                 return Bury(

@@ -59,7 +59,8 @@ class Retry:
         attempt: JSON text for the history, or "".
         pause_site_ms: milliseconds for which nobody calls the site; 0 = no pause.
         new_epoch: whether the next attempt gets a new idempotency key.
-        park_reason: stop handing out the site's jobs until somebody resumes it; "" = go on.
+        park_reason: stop handing out the site's jobs, but for a probe now and then; "" = go on.
+        failing: whether the attempt says that the site is away; after ten in a row it is probed.
     """
 
     delay_ms: int
@@ -69,12 +70,14 @@ class Retry:
     pause_site_ms: int = 0
     new_epoch: bool = False
     park_reason: str = ""
+    failing: bool = False
 
     def arguments(self, job_id: str, fence: int) -> list[Argument]:
         """Give this ending's part of the retry script's arguments."""
         return [
             job_id, fence, max(0, self.delay_ms), int(self.counted), int(self.unsure),
             self.attempt, max(0, self.pause_site_ms), int(self.new_epoch), self.park_reason,
+            int(self.failing),
         ]  # fmt: skip
 
 

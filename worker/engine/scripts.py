@@ -23,6 +23,9 @@ SCRIPT_NAMES: Final = (
     "cancel", "replay", "discard", "park", "resume", "configure", "rate", "flush", "depth",
 )  # fmt: skip
 
+#: What stands before every script, in this order.
+PARTS: Final = ("keys", "site", "job")
+
 Argument = str | bytes | int | float
 _REAL_CLOCK: Final = "local NOW = clock_ms()"
 
@@ -32,7 +35,7 @@ class Script:
     """One script.
 
     Attributes:
-        source: the whole text, prelude included.
+        source: the whole text, the shared parts included.
         sha: SHA-1 of the source, by which Redis knows it.
     """
 
@@ -49,11 +52,10 @@ def script(name: str, moved_clock: bool = False) -> Script:
         moved_clock: add the milliseconds under the key `<prefix>clock` to Redis time; for tests.
     """
     folder = resources.files("worker.engine") / "lua"
-    prelude = (folder / "prelude.lua").read_text("utf-8")
+    source = "".join((folder / f"{part}.lua").read_text("utf-8") for part in (*PARTS, name))
     if moved_clock:
         shift = f"{_REAL_CLOCK} + tonumber(redis.call('GET', P .. 'clock') or 0)"
-        prelude = prelude.replace(_REAL_CLOCK, shift)
-    source = prelude + (folder / f"{name}.lua").read_text("utf-8")
+        source = source.replace(_REAL_CLOCK, shift)
     return Script(source, hashlib.sha1(source.encode(), usedforsecurity=False).hexdigest())
 
 

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 LEASE_S = 15
 MAX_DELIVERIES = 3
 WINDOW_S = 105
+PROBE_S = 60
 
 TERMINAL = ("succeeded", "failed", "expired", "cancelled")
 
@@ -24,6 +25,7 @@ class Site:
     max_in_flight: int = 0
     interval_s: int = 0
     parked: bool = False
+    probe_at: int | None = None
     paused_until: int = 0
     tat: int = 0
 
@@ -143,7 +145,7 @@ class QueueModel:
         assert job.state == "queued", f"{job.id} was handed out while {job.state}"
         assert not job.cancel, f"{job.id} was handed out after it was cancelled"
         assert self.may_serve(site), f"{site.name} was served beyond its budget"
-        assert self.first_of(site) is job, f"{job.id} was handed out of turn"
+        assert self.first_of(site, worker) is job, f"{job.id} was handed out of turn"
         self._pop(job)
         if site.interval_s:
             site.tat = max(site.tat, self.now) + site.interval_s
@@ -157,18 +159,36 @@ class QueueModel:
 
     def may_serve(self, site: Site) -> bool:
         """Say whether the site may be called now."""
-        if site.parked or site.paused_until > self.now:
+        if site.paused_until > self.now:
             return False
+        if site.parked:
+            probing = site.probe_at is not None and site.probe_at <= self.now
+            if not probing or self.in_flight(site.name):
+                return False
         if site.max_in_flight and self.in_flight(site.name) >= site.max_in_flight:
             return False
         return not site.interval_s or site.tat <= self.now
 
-    def first_of(self, site: Site) -> Job | None:
-        """The job that stands first: interactive before bulk."""
+    def is_suspect(self, job: Job) -> bool:
+        """Say whether this delivery would be the last one: a worker holds one such job at most."""
+        return job.deliveries >= MAX_DELIVERIES - 1 > 0
+
+    def holds_suspect(self, worker: str) -> bool:
+        """Say whether the worker runs a job on its last delivery."""
+        return any(
+            job.worker == worker and job.deliveries >= MAX_DELIVERIES
+            for job in self.in_state("running")
+        )
+
+    def first_of(self, site: Site, worker: str | None = None) -> Job | None:
+        """The job that stands first, interactive before bulk, and that this worker may have."""
+        barred = worker is not None and self.holds_suspect(worker)
         for lane in ("interactive", "bulk"):
             for job_id in self.lines.get((site.name, lane), []):
                 job = self.jobs[job_id]
-                if job.state == "queued" and not self.is_late(job) and not job.cancel:
+                if job.state != "queued" or self.is_late(job) or job.cancel:
+                    continue
+                if not (barred and self.is_suspect(job)):
                     return job
         return None
 
@@ -196,6 +216,8 @@ class QueueModel:
         """End a job with an outcome."""
         job = self.jobs[job_id]
         job.attempts += 1
+        if state == "succeeded":
+            self._note_well(job)
         self._conclude(job, state)
 
     def retry(
@@ -217,7 +239,8 @@ class QueueModel:
             self._note_unsure(job)
         if pause_s:
             site.paused_until = max(site.paused_until, self.now + pause_s)
-        site.parked = site.parked or park
+        if park and (not site.parked or site.probe_at is not None):
+            site.parked, site.probe_at = True, self.now + PROBE_S
         if new_epoch:
             job.epoch += 1
             job.unsure_since = None
@@ -227,8 +250,9 @@ class QueueModel:
             self._delay(job, delay_s)
 
     def bury(self, job_id: str, state: str) -> None:
-        """Set a job aside, dead or held."""
+        """Set a job aside, dead or held; the API has rejected it, so the site is well."""
         job = self.jobs[job_id]
+        self._note_well(job)
         job.attempts += 1
         if state == "held":
             self._note_unsure(job)
@@ -312,11 +336,21 @@ class QueueModel:
         line.insert(0 if head else len(line), job.id)
 
     def _pop(self, job: Job) -> None:
-        """Take out all ids up to and with this one: the stale ones before it are dropped."""
+        """Take out this id; the stale ones before it are dropped, suspects stay."""
         if job.lane == "bulk":
-            self.lines[job.site, "interactive"] = []
+            before = self.lines.get((job.site, "interactive"), [])
+            self.lines[job.site, "interactive"] = self._waiting(before)
         line = self.lines[job.site, job.lane]
-        del line[: line.index(job.id) + 1]
+        place = line.index(job.id)
+        self.lines[job.site, job.lane] = self._waiting(line[:place]) + line[place + 1 :]
+
+    def _waiting(self, ids: list[str]) -> list[str]:
+        return [one for one in ids if self.jobs[one].state == "queued"]
+
+    def _note_well(self, job: Job) -> None:
+        site = self.sites[job.site]
+        if site.parked and site.probe_at is not None:
+            site.parked, site.probe_at = False, None
 
     def _delay(self, job: Job, delay_s: int) -> None:
         job.state, job.worker, job.deliveries = "delayed", "", 0

@@ -150,6 +150,10 @@ def _messages(queue: Queue) -> None:
 
 
 def _rest(queue: Queue) -> None:
+    queue.add("down", site="down")
+    for _ in range(10):
+        queue.retry(queue.take("down"), failing=True)
+    queue.cancel("down")
     queue.add("flushed", queue="scrap")
     queue.add("flushed-late", queue="scrap", delay_ms=90_000)
     queue.run("flush", "scrap", 10)

@@ -16,7 +16,7 @@ local i = 2
 while i <= #ARGV do
   local id, state, class, reason, out = ARGV[i], ARGV[i + 2], ARGV[i + 3], ARGV[i + 4], ARGV[i + 5]
   local followers = tonumber(ARGV[i + 10])
-  local job = end_lease(id, ARGV[i + 1])
+  local job = end_lease(id, ARGV[i + 1], class == 'rejected' and 'well')
   if job then
     if ARGV[i + 8] == '1' then
       job.attempts = redis.call('HINCRBY', job_key(id), 'attempts', 1)

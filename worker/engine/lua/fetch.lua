@@ -12,6 +12,7 @@ local queue, worker, wanted = ARGV[1], ARGV[2], tonumber(ARGV[3])
 local lease_ms, max_deliveries = tonumber(ARGV[4]), tonumber(ARGV[5])
 local ttl_ms, stream_max, max_version = ARGV[6], ARGV[7], tonumber(ARGV[8])
 local SWEEP = 256 -- how many of each kind one call moves, so that no call is long
+local SUSPECT_MS = 250 -- until a line is looked at again in which only suspects are left
 
 local delayed, leases = queue_key(queue, 'delayed'), queue_key(queue, 'leases')
 local deadlines, turn = queue_key(queue, 'deadlines'), queue_key(queue, 'turn')
@@ -80,12 +81,36 @@ local function site_of(name)
   local site = sites[name]
   if not site then
     local s = redis.call('HMGET', site_key(name), 'interval_ms', 'burst_ms', 'tat', 'max_in_flight',
-      'in_flight', 'paused_until')
+      'in_flight', 'paused_until', 'pace', 'pace_at', 'climb_ms', 'probe_at')
     site = { interval = tonumber(s[1] or 0), burst = tonumber(s[2] or 0), tat = tonumber(s[3] or 0),
       cap = tonumber(s[4] or 0), in_flight = tonumber(s[5] or 0), paused = tonumber(s[6] or 0), served = 0 }
+    if s[10] then site.cap = 1 end -- a probe
+    if s[7] then
+      site.paced = true
+      site.interval = site.interval / pace_of(tonumber(s[7]), tonumber(s[8]), tonumber(s[9]))
+    end
     sites[name] = site
   end
   return site
+end
+
+-- A job on its last delivery is a suspect: it may be what ended its workers, or it only ran beside
+-- that. A worker holds one suspect at a time, so those that ran together do not all end together.
+local suspects = queue_key(queue, 'suspects')
+local held_suspect = redis.call('HGET', suspects, worker)
+if held_suspect then
+  local held = redis.call('HMGET', job_key(held_suspect), 'state', 'worker')
+  if held[1] ~= 'running' or held[2] ~= worker then
+    redis.call('HDEL', suspects, worker)
+    held_suspect = false
+  end
+end
+local kept = {} -- suspects that this worker may not have now, by line, in their order
+local kept_count = 0
+
+local function is_suspect(job)
+  local ended_none = tonumber(job.deliveries or 0)
+  return ended_none > 0 and ended_none + 1 >= max_deliveries
 end
 
 -- Lease the job if it may run; false when it is not to be handed out (the line goes on).
@@ -109,6 +134,18 @@ local function lease(id)
   if not message then
     bury(job, 'invalid', 'the record has no message', ttl_ms, stream_max)
     return false
+  end
+  if is_suspect(job) then
+    if held_suspect then
+      local line = line_key(queue, job.site, job.lane)
+      kept[line] = kept[line] or { site = job.site }
+      table.insert(kept[line], id)
+      kept_count = kept_count + 1
+      return false
+    end
+    held_suspect = id
+    redis.call('HSET', suspects, worker, id)
+    redis.call('PEXPIRE', suspects, 86400000)
   end
   local fence = tonumber(job.fence or 0) + 1
   local deliveries = tonumber(job.deliveries or 0) + 1
@@ -150,7 +187,7 @@ end
 
 local tries, limit = 0, wanted * 2 + 64
 local served = 0
-while served < wanted and tries < limit do
+while served < wanted and tries < limit + math.min(kept_count, SWEEP) do
   tries = tries + 1
   local head = redis.call('ZRANGE', turn, 0, 0, 'WITHSCORES')
   if not head[1] or math.floor(tonumber(head[2])) > NOW then break end
@@ -159,7 +196,16 @@ end
 
 for name, site in pairs(sites) do
   redis.call('HINCRBY', site_key(name), 'in_flight', site.served)
+  if site.paced then redis.call('HINCRBY', site_key(name), 'counted', site.served) end
   if site.interval > 0 then redis.call('HSET', site_key(name), 'tat', string.format('%.3f', site.tat)) end
+end
+
+for line, ids in pairs(kept) do
+  for i = #ids, 1, -1 do redis.call('LPUSH', line, ids[i]) end
+  if line_up(queue, ids.site) or served < wanted then
+    -- Nothing else is left in this line for now; a neighbour that holds no suspect may come sooner.
+    redis.call('ZADD', turn, 'XX', 'GT', NOW + SUSPECT_MS, ids.site)
+  end
 end
 
 -- When something comes next; and whether an idle neighbour should look at once.

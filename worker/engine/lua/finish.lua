@@ -14,7 +14,7 @@ redis.call('DEL', P .. 'void')
 local i = 2
 while i <= #ARGV do
   local id, followers = ARGV[i], tonumber(ARGV[i + 7])
-  local job = end_lease(id, ARGV[i + 1])
+  local job = end_lease(id, ARGV[i + 1], ARGV[i + 2] == 'succeeded' and 'well')
   if job then
     if ARGV[i + 6] == '1' then redis.call('HINCRBY', job_key(id), 'attempts', 1) end
     if not follow(job, i + 8, followers, rung) then

@@ -21,10 +21,5 @@ redis.call('SADD', P .. 'sites', site)
 local latest = NOW + interval_ms + burst_ms
 local tat = tonumber(redis.call('HGET', key, 'tat') or 0)
 if tat > latest then redis.call('HSET', key, 'tat', string.format('%.3f', latest)) end
-for _, queue in ipairs(redis.call('SMEMBERS', P .. 'queues')) do
-  if redis.call('ZREM', queue_key(queue, 'turn'), site) == 1 then
-    line_up(queue, site)
-    ring(queue)
-  end
-end
+line_up_anew(site)
 return rate == '' and 'settings' or 'by_hand'

@@ -2,18 +2,19 @@
 --
 -- Writes job:<id>, hist:<id>, q:<queue>:{leases, delayed, line:*, turn, bell}, site:<site>; a job that was
 -- cancelled while it ran ends here as finish would end it.
--- ARGV  ttl_ms, stream_max, then n endings of 9: id, fence, delay_ms, counted, unsure, attempt,
---       pause_site_ms, new_epoch, park_reason. `unsure` = 1 when the API may have executed this attempt;
+-- ARGV  ttl_ms, stream_max, then n endings of 10: id, fence, delay_ms, counted, unsure, attempt,
+--       pause_site_ms, new_epoch, park_reason, failing. `unsure` = 1 when the API may have executed this attempt;
 --       `new_epoch` = 1 when the next attempt needs a new idempotency key (a possible orphan is
---       recorded); with a `park_reason` the whole site is handed out no more until it is resumed.
+--       recorded); with a `park_reason` the whole site is handed out no more, but for a probe now and
+--       then; `failing` = 1 when the attempt says that the site is away.
 -- Gives n times 1 or 0 (refused).
 local ttl_ms, stream_max = ARGV[1], ARGV[2]
 local reply = {}
 local rung = {}
 redis.call('DEL', P .. 'void')
-for i = 3, #ARGV, 9 do
+for i = 3, #ARGV, 10 do
   local id, delay_ms = ARGV[i], tonumber(ARGV[i + 2])
-  local job = end_lease(id, ARGV[i + 1])
+  local job = end_lease(id, ARGV[i + 1], ARGV[i + 9] == '1' and 'failing')
   if job then
     if ARGV[i + 3] == '1' then
       job.attempts = redis.call('HINCRBY', job_key(id), 'attempts', 1)
@@ -21,15 +22,8 @@ for i = 3, #ARGV, 9 do
     if ARGV[i + 4] == '1' then remember_unsure(job) end
     note_attempt(id, ARGV[i + 5])
     local pause_ms = tonumber(ARGV[i + 6])
-    if pause_ms > 0 then
-      local until_ms = NOW + pause_ms
-      local paused = tonumber(redis.call('HGET', site_key(job.site), 'paused_until') or 0)
-      if until_ms > paused then redis.call('HSET', site_key(job.site), 'paused_until', until_ms) end
-      if redis.call('ZSCORE', queue_key(job.queue, 'turn'), job.site) then
-        redis.call('ZADD', queue_key(job.queue, 'turn'), 'GT', until_ms, job.site)
-      end
-    end
-    if ARGV[i + 8] ~= '' then park(job.site, ARGV[i + 8]) end
+    if pause_ms > 0 then throttle(job.site, pause_ms) end
+    if ARGV[i + 8] ~= '' then park_refused(job.site, ARGV[i + 8]) end
     if ARGV[i + 7] == '1' then
       redis.call('HINCRBY', job_key(id), 'epoch', 1)
       redis.call('HINCRBY', job_key(id), 'orphans', 1)

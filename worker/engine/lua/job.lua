@@ -1,69 +1,4 @@
--- prelude: put before every script. KEYS[1] is the prefix "{namespace:shard}:" of all keys.
--- All time is Redis time; one script is one state change.
-local P = KEYS[1]
-
-local function clock_ms()
-  local t = redis.call('TIME')
-  return t[1] * 1000 + math.floor(t[2] / 1000)
-end
-local NOW = clock_ms()
-
-local function job_key(id) return P .. 'job:' .. id end
-local function msg_key(id) return P .. 'msg:' .. id end
-local function out_key(id) return P .. 'out:' .. id end
-local function hist_key(id) return P .. 'hist:' .. id end
-local function site_key(site) return P .. 'site:' .. site end
-local function queue_key(queue, part) return P .. 'q:' .. queue .. ':' .. part end
-local function line_key(queue, site, lane) return P .. 'q:' .. queue .. ':line:' .. site .. ':' .. lane end
-
--- Wake one idle worker of the queue; it wakes the next one if work is left.
-local function ring(queue)
-  local bell = queue_key(queue, 'bell')
-  if redis.call('LLEN', bell) < 8 then redis.call('RPUSH', bell, '1') end
-end
-
--- When the site may be served next (ms), or nil while it may not: parked, or its calls are used up.
-local function turn_at(site)
-  local s = redis.call('HMGET', site_key(site),
-    'parked', 'max_in_flight', 'in_flight', 'tat', 'burst_ms', 'paused_until')
-  if s[1] then return nil end
-  local cap = tonumber(s[2] or 0)
-  if cap > 0 and tonumber(s[3] or 0) >= cap then return nil end
-  local at = math.max(NOW, tonumber(s[6] or 0))
-  if s[4] then at = math.max(at, s[4] - (s[5] or 0)) end
-  return at
-end
-
--- Give the site's line a place in the fair order, if it has none and may be served.
-local function line_up(queue, site)
-  local turn = queue_key(queue, 'turn')
-  if redis.call('ZSCORE', turn, site) then return false end
-  local at = turn_at(site)
-  if not at then return false end
-  redis.call('ZADD', turn, at, site)
-  return true
-end
-
--- Put a job into its line: at the tail, or at the head when it comes back through no fault of its own.
-local function into_line(queue, site, lane, id, head)
-  local length = redis.call(head and 'LPUSH' or 'RPUSH', line_key(queue, site, lane), id)
-  if length == 1 then redis.call('SADD', queue_key(queue, 'lines'), site) end
-  line_up(queue, site)
-end
-
--- A call of the site has ended: its slot is free, and a line that waited for it may go on.
-local function free_slot(queue, site)
-  local key = site_key(site)
-  local left = redis.call('HINCRBY', key, 'in_flight', -1)
-  if left < 0 then redis.call('HSET', key, 'in_flight', 0) end
-  local cap = tonumber(redis.call('HGET', key, 'max_in_flight') or 0)
-  if cap > 0 and left < cap then
-    if redis.call('EXISTS', line_key(queue, site, 'interactive'), line_key(queue, site, 'bulk')) > 0
-        and line_up(queue, site) then
-      ring(queue)
-    end
-  end
-end
+-- job: the record and its endings. The third of the parts put before every script.
 
 local FIELDS = { 'state', 'mode', 'actor', 'queue', 'site', 'lane', 'fence', 'attempts', 'deliveries',
   'delivered_at', 'unsure_since', 'deadline_at', 'cancel', 'epoch', 'enqueued_at', 'first_delivery_at',
@@ -142,11 +77,11 @@ local function bury(job, class, reason, ttl_ms, stream_max)
 end
 
 -- End the lease if it is still this one; the fence counts deliveries and never goes back.
-local function end_lease(id, fence)
+local function end_lease(id, fence, word)
   local job = read_job(id)
   if not job or job.state ~= 'running' or job.fence ~= fence then return nil end
   redis.call('ZREM', queue_key(job.queue, 'leases'), id)
-  free_slot(job.queue, job.site)
+  free_slot(job.queue, job.site, word)
   return job
 end
 
@@ -242,13 +177,4 @@ local function follow(job, i, n, rung)
     i = i + ENTRY_SIZE
   end
   return lives
-end
-
--- Hand out no more jobs of the site; they stay in their lines.
-local function park(site, reason)
-  redis.call('HSET', site_key(site), 'parked', reason, 'parked_at', NOW)
-  redis.call('SADD', P .. 'sites', site)
-  for _, queue in ipairs(redis.call('SMEMBERS', P .. 'queues')) do
-    redis.call('ZREM', queue_key(queue, 'turn'), site)
-  end
 end

@@ -1,0 +1,198 @@
+"""Gate and pace: what the endings say of a site, and how soon it is called again."""
+
+from __future__ import annotations
+
+import pytest
+from rig.queue import Queue, entry
+
+FAILING_MAX = 10
+PROBE_MS = 60_000
+FIRST_PROBE_MS = 15_000
+
+
+def field(queue: Queue, name: str, site: str = "acme") -> str | None:
+    """One field of a site."""
+    found = queue.client.hget(queue.key(f"site:{site}"), name)
+    return None if found is None else found.decode()  # type: ignore[union-attr]
+
+
+def fail(queue: Queue, times: int) -> None:
+    """Let calls fail in a row."""
+    for _ in range(times):
+        queue.retry(queue.take(), failing=True)
+
+
+def fill(queue: Queue, n: int = 100, site: str = "acme") -> None:
+    """Enqueue many jobs of a site."""
+    queue.enqueue(*(entry(f"{site}-{place}", site=site) for place in range(n)))
+
+
+def test_ten_failures_in_a_row_shut_the_gate(queue: Queue) -> None:
+    """After the tenth nothing is handed out, and fetch says when the probe is due."""
+    fill(queue)
+    fail(queue, FAILING_MAX)
+    shut = queue.fetch()
+    assert shut.ids == []
+    assert shut.wait_ms is not None
+    assert FIRST_PROBE_MS - 1_000 < shut.wait_ms <= FIRST_PROBE_MS
+    assert field(queue, "parked") == "failing"
+
+
+def test_failures_with_a_success_between_shut_nothing(queue: Queue) -> None:
+    """The count is of failures in a row."""
+    fill(queue)
+    for _ in range(4):
+        fail(queue, FAILING_MAX - 1)
+        queue.finish(queue.take())
+    assert len(queue.fetch(20).ids) == 20
+
+
+def test_rejections_show_that_a_site_is_well(queue: Queue) -> None:
+    """A site that answers 400 is there."""
+    fill(queue)
+    for _ in range(4):
+        fail(queue, FAILING_MAX - 1)
+        queue.bury(queue.take(), error_class="rejected")
+    assert field(queue, "parked") is None
+
+
+def test_probe_goes_alone(queue: Queue) -> None:
+    """When the probe is due, one call goes and no second until it has ended."""
+    fill(queue)
+    fail(queue, FAILING_MAX)
+    queue.passes(FIRST_PROBE_MS)
+    assert len(queue.fetch(20).ids) == 1
+    assert queue.fetch(20).ids == []
+    queue.passes(10_000)
+    assert queue.fetch(20).ids == []
+
+
+def test_probe_that_goes_well_opens_the_gate(queue: Queue) -> None:
+    """One good ending, and the whole line moves, with the bell rung."""
+    fill(queue)
+    fail(queue, FAILING_MAX)
+    queue.passes(FIRST_PROBE_MS)
+    probe = queue.take()
+    bell = queue.key("q:calls:bell")
+    queue.client.delete(bell)
+    queue.finish(probe)
+    assert queue.client.llen(bell) == 1
+    assert len(queue.fetch(20).ids) == 20
+    assert field(queue, "parked") is None
+    assert field(queue, "failing") is None
+
+
+def test_probe_that_fails_doubles_the_wait_up_to_a_minute(queue: Queue) -> None:
+    """15 s, 30 s, 60 s, 60 s: one call for each."""
+    fill(queue)
+    fail(queue, FAILING_MAX)
+    for wait_ms in (15_000, 30_000, 60_000, 60_000):
+        queue.passes(wait_ms - 500)
+        assert queue.fetch().ids == []
+        queue.passes(500)
+        fail(queue, 1)
+        assert queue.fetch().ids == []
+
+
+def test_calls_under_way_when_the_gate_shuts_do_not_shut_it_further(queue: Queue) -> None:
+    """Fifty calls that fail together make one outage, with its first probe after 15 s."""
+    fill(queue)
+    for lease in queue.fetch(50).leases:
+        queue.retry(lease, failing=True)
+    assert field(queue, "probe_ms") == str(FIRST_PROBE_MS)
+
+
+def test_refused_key_parks_with_a_probe_a_minute(queue: Queue) -> None:
+    """A 401 parks the site at once; its jobs stay, and one call a minute asks again."""
+    fill(queue)
+    first, second = queue.fetch(2).leases
+    queue.retry(first, counted=False, park_reason="api_authentication_failed")
+    assert queue.fetch().ids == []
+    queue.finish(second)  # was under way, got through: the key is good
+    assert len(queue.fetch(5).ids) == 5
+
+
+def test_refused_probe_parks_again(queue: Queue) -> None:
+    """As long as the key is refused there is one call a minute."""
+    fill(queue)
+    queue.retry(queue.take(), counted=False, park_reason="401")
+    for _ in range(3):
+        queue.passes(PROBE_MS)
+        queue.retry(queue.take(), counted=False, park_reason="401")
+        assert queue.fetch().ids == []
+    assert queue.members("dead") == []
+
+
+def test_site_parked_by_hand_is_not_probed(queue: Queue) -> None:
+    """What a person shut, only a person opens; failures and successes under way change nothing."""
+    fill(queue)
+    first, second = queue.fetch(2).leases
+    queue.run("park", "acme", "by hand")
+    queue.retry(first, counted=False, park_reason="401")
+    queue.finish(second)
+    queue.passes(10 * PROBE_MS)
+    assert queue.fetch().ids == []
+    assert field(queue, "parked") == "by hand"
+    queue.run("resume", "acme")
+    assert len(queue.fetch(5).ids) == 5
+
+
+def test_gate_of_one_site_leaves_others_alone(queue: Queue) -> None:
+    """An outage of one site delays no job of another."""
+    fill(queue)
+    fail(queue, FAILING_MAX)
+    fill(queue, 5, site="other")
+    assert queue.fetch(20).ids == [f"other-{place}" for place in range(5)]
+
+
+def paced(queue: Queue, seconds: int) -> int:
+    """Run every job that is handed out for some seconds; gives how many there were."""
+    served = 0
+    for _ in range(seconds):
+        for lease in queue.fetch(64).leases:
+            queue.finish(lease)
+            served += 1
+        queue.passes(1_000)
+    return served
+
+
+@pytest.mark.parametrize("limit", [150, 600])
+def test_pace_finds_the_limit_of_the_api(queue: Queue, limit: int) -> None:
+    """A site that takes less than its settings say is called at what it takes, after two minutes."""
+    queue.configure(interval_ms=17, burst_ms=200)  # 3,500 a minute
+    fill(queue, 12_000)
+    refused = [0, 0, 0, 0]
+    for minute in range(4):
+        left = limit
+        for _ in range(60):
+            for lease in queue.fetch(64).leases:
+                if left > 0:
+                    left -= 1
+                    queue.finish(lease)
+                else:
+                    refused[minute] += 1
+                    until_reset_ms = 1_000
+                    queue.retry(lease, counted=False, pause_site_ms=until_reset_ms * 30)
+            queue.passes(1_000)
+    assert refused[0] > 0
+    assert refused[3] <= 64
+
+
+def test_pace_climbs_back_to_the_settings(queue: Queue) -> None:
+    """With no more 429s the site is called at its full rate again within a minute."""
+    queue.configure(interval_ms=100, burst_ms=1_000)  # 600 a minute
+    fill(queue, 3_000)
+    queue.retry(queue.take(), counted=False, pause_site_ms=5_000)
+    assert paced(queue, 5) == 0
+    slow, _, full = paced(queue, 5), paced(queue, 45), paced(queue, 10)
+    assert slow < 45
+    assert full >= 95
+
+
+def test_pause_of_many_429s_lowers_the_pace_once(queue: Queue) -> None:
+    """Calls under way together are one event: the pace falls by half, not by a thousandth."""
+    queue.configure(interval_ms=10, burst_ms=1_000)
+    fill(queue)
+    for lease in queue.fetch(50).leases:
+        queue.retry(lease, counted=False, pause_site_ms=5_000)
+    assert float(field(queue, "pace") or 0) == pytest.approx(0.5)

@@ -1,0 +1,24 @@
+-- keys: the first of the parts put before every script (keys, site, job). KEYS[1] is the prefix
+-- "{namespace:shard}:" of all keys. All time is Redis time; one script is one state change.
+local P = KEYS[1]
+
+local function clock_ms()
+  local t = redis.call('TIME')
+  return t[1] * 1000 + math.floor(t[2] / 1000)
+end
+local NOW = clock_ms()
+
+local function job_key(id) return P .. 'job:' .. id end
+local function msg_key(id) return P .. 'msg:' .. id end
+local function out_key(id) return P .. 'out:' .. id end
+local function hist_key(id) return P .. 'hist:' .. id end
+local function site_key(site) return P .. 'site:' .. site end
+local function queue_key(queue, part) return P .. 'q:' .. queue .. ':' .. part end
+local function line_key(queue, site, lane) return P .. 'q:' .. queue .. ':line:' .. site .. ':' .. lane end
+
+-- Wake one idle worker of the queue; it wakes the next one if work is left.
+local function ring(queue)
+  local bell = queue_key(queue, 'bell')
+  if redis.call('LLEN', bell) < 8 then redis.call('RPUSH', bell, '1') end
+end
+

@@ -1,0 +1,149 @@
+-- site: when a site may be called. The second of the parts put before every script.
+--
+-- Three things hold a site back, all in site:<site>:
+--   its budget   a clock (tat) that runs interval_ms ahead with every call, and max_in_flight;
+--   its pace     the part of the rate that the API lets through: it falls with a 429 and climbs back;
+--   its gate     parked by hand (until somebody resumes it), or parked with a time to probe (probe_at):
+--                then one call at a time goes out, and the first good ending opens it.
+
+-- Endings in a row that say "away" before the gate shuts: a bad minute of one request is no outage.
+local FAILING_MAX = 10
+-- Milliseconds to the first probe of a site that fails, and the most; and for one whose key is refused.
+local PROBE_FIRST_MS, PROBE_MAX_MS, PROBE_REFUSED_MS = 15000, 60000, 60000
+-- Milliseconds in which the pace doubles again after a 429, and the most when 429s go on.
+local CLIMB_FIRST_MS, CLIMB_MAX_MS = 10000, 600000
+-- The slowest pace: a part of the configured rate.
+local PACE_MIN = 1 / 64
+
+-- The part of its rate that a site is called at now; `s` holds pace, pace_at and climb_ms.
+local function pace_of(pace, pace_at, climb_ms)
+  if not pace then return 1 end
+  return math.min(1, pace * 2 ^ ((NOW - pace_at) / climb_ms))
+end
+
+-- When the site may be served next (ms), or nil while it may not: parked, or its calls are used up.
+local function turn_at(site)
+  local s = redis.call('HMGET', site_key(site), 'parked', 'max_in_flight', 'in_flight', 'tat', 'burst_ms',
+    'paused_until', 'probe_at')
+  local cap = tonumber(s[2] or 0)
+  local at = math.max(NOW, tonumber(s[6] or 0))
+  if s[1] then
+    if not s[7] then return nil end
+    cap, at = 1, math.max(at, tonumber(s[7]))
+  end
+  if cap > 0 and tonumber(s[3] or 0) >= cap then return nil end
+  if s[4] then at = math.max(at, s[4] - (s[5] or 0)) end
+  return at
+end
+
+-- Give the site's line a place in the fair order, if it has none and may be served.
+local function line_up(queue, site)
+  local turn = queue_key(queue, 'turn')
+  if redis.call('ZSCORE', turn, site) then return false end
+  local at = turn_at(site)
+  if not at then return false end
+  redis.call('ZADD', turn, at, site)
+  return true
+end
+
+local function has_line(queue, site)
+  return redis.call('EXISTS', line_key(queue, site, 'interactive'), line_key(queue, site, 'bulk')) > 0
+end
+
+-- The site's place in the order of every queue, worked out anew.
+local function line_up_anew(site)
+  for _, queue in ipairs(redis.call('SMEMBERS', P .. 'queues')) do
+    redis.call('ZREM', queue_key(queue, 'turn'), site)
+    if has_line(queue, site) and line_up(queue, site) then ring(queue) end
+  end
+end
+
+-- Put a job into its line: at the tail, or at the head when it comes back through no fault of its own.
+local function into_line(queue, site, lane, id, head)
+  local length = redis.call(head and 'LPUSH' or 'RPUSH', line_key(queue, site, lane), id)
+  if length == 1 then redis.call('SADD', queue_key(queue, 'lines'), site) end
+  line_up(queue, site)
+end
+
+-- Hand out no more jobs of the site; they stay in their lines. With `probe_ms` one of them is tried
+-- then; without, somebody has to resume the site.
+local function park(site, reason, probe_ms)
+  local key = site_key(site)
+  redis.call('HSET', key, 'parked', reason)
+  redis.call('HSETNX', key, 'parked_at', NOW)
+  if probe_ms then
+    redis.call('HSET', key, 'probe_at', NOW + probe_ms, 'probe_ms', probe_ms)
+  else
+    redis.call('HDEL', key, 'probe_at', 'probe_ms')
+  end
+  redis.call('SADD', P .. 'sites', site)
+  line_up_anew(site)
+end
+
+-- The API refused the site's key, or does not know the site.
+local function park_refused(site, reason)
+  local s = redis.call('HMGET', site_key(site), 'parked', 'probe_at')
+  if s[1] and not s[2] then return end -- parked by hand
+  park(site, reason, PROBE_REFUSED_MS)
+end
+
+-- One more ending in a row said that the site is away.
+local function note_failing(site, parked, probe_at, probe_ms)
+  local failing = redis.call('HINCRBY', site_key(site), 'failing', 1)
+  if parked and not probe_at then return end
+  if parked and NOW >= tonumber(probe_at) then
+    park(site, parked, math.min(PROBE_MAX_MS, tonumber(probe_ms) * 2))
+  elseif not parked and failing >= FAILING_MAX then
+    park(site, 'failing', PROBE_FIRST_MS)
+  end
+end
+
+-- A call got a good ending: whatever was waited for is over.
+local function note_well(site, parked, probe_at)
+  redis.call('HDEL', site_key(site), 'failing')
+  if parked and probe_at then
+    redis.call('HDEL', site_key(site), 'parked', 'parked_at', 'probe_at', 'probe_ms')
+    line_up_anew(site)
+  end
+end
+
+-- A call of the site has ended: its slot is free, and a line that waited for it may go on.
+-- `word` is "well" or "failing" when the ending says something about the site.
+local function free_slot(queue, site, word)
+  local key = site_key(site)
+  local left = redis.call('HINCRBY', key, 'in_flight', -1)
+  if left < 0 then redis.call('HSET', key, 'in_flight', 0) end
+  local s = redis.call('HMGET', key, 'max_in_flight', 'failing', 'parked', 'probe_at', 'probe_ms')
+  if word == 'well' and (s[2] or s[3]) then
+    note_well(site, s[3], s[4])
+  elseif word == 'failing' then
+    note_failing(site, s[3], s[4], s[5])
+  end
+  local cap = (s[3] and s[4]) and 1 or tonumber(s[1] or 0)
+  if cap > 0 and left < cap and has_line(queue, site) and line_up(queue, site) then ring(queue) end
+end
+
+-- The API said 429: nobody calls the site for a while, and its pace falls to what got through.
+local function throttle(site, pause_ms)
+  local key = site_key(site)
+  local s = redis.call('HMGET', key, 'paused_until', 'interval_ms', 'pace', 'pace_at', 'climb_ms',
+    'counted_from', 'counted')
+  local paused, until_ms = tonumber(s[1] or 0), NOW + pause_ms
+  if NOW >= paused then -- the first 429 since the last pause: the others were under way already
+    local pace = pace_of(s[3] and tonumber(s[3]), tonumber(s[4] or 0), tonumber(s[5] or CLIMB_FIRST_MS))
+    local interval, from = tonumber(s[2] or 0), tonumber(s[6] or 0)
+    local fell = pace / 2
+    if interval > 0 and from > 0 and NOW - from <= 60000 then
+      -- What went through in this minute is what a minute takes.
+      fell = math.min(pace, tonumber(s[7] or 0) * interval / 60000 * 0.95)
+    end
+    local climb = CLIMB_FIRST_MS
+    if s[4] and NOW - tonumber(s[4]) < 300000 then
+      climb = math.min(CLIMB_MAX_MS, tonumber(s[5] or CLIMB_FIRST_MS) * 2)
+    end
+    redis.call('HSET', key, 'pace', string.format('%.6f', math.max(PACE_MIN, fell)),
+      'pace_at', until_ms, 'climb_ms', climb, 'counted_from', until_ms, 'counted', 0)
+  end
+  if until_ms > paused then redis.call('HSET', key, 'paused_until', until_ms) end
+  line_up_anew(site)
+end
