@@ -23,6 +23,7 @@ from urllib.parse import urlsplit
 
 from worker.embedded import EmbeddedBroker
 from worker.errors import WorkerError
+from worker.observe.events import WORKER_STARTED
 
 __all__ = ["FAULTS", "Child", "ChildError", "Stage"]
 
@@ -37,7 +38,7 @@ FAULTS: tuple[Mapping[str, Any], ...] = (
     {"fault": "reset", "execute": True, "kind": "gift_checkout", "requests": "4", "times": 1},
 )
 
-#: Seconds until the sandbox must say that it listens.
+#: Seconds until sandbox and workers must say that they are up.
 READY_TIMEOUT_S = 20.0
 #: Seconds a child gets to end in order before it is killed.
 STOP_TIMEOUT_S = 10.0
@@ -180,16 +181,9 @@ class Stage:
                 "CHARGEBEE_API_URL": _ready_url(sandbox),
                 "CHARGEBEE_RATE_PER_MINUTE": "0",  # the sandbox sets no limit, so nothing waits
             }
-            words = [
-                "worker",
-                "-p",
-                str(self._processes),
-                "-t",
-                str(self._concurrency),
-                "--grace",
-                "5",
-            ]
-            self._start("worker fleet", words, self.environ, folder)
+            words = ["worker", "-p", str(self._processes), "-t", str(self._concurrency)]
+            fleet = self._start("worker fleet", [*words, "--grace", "5"], self.environ, folder)
+            _await_workers(fleet, self._processes)
             self._stack = self._stack.pop_all()
         return self
 
@@ -250,6 +244,14 @@ def _ready_url(sandbox: Child) -> str:
         sandbox.check()
         time.sleep(_LOOK_S)
     raise ChildError(sandbox.name, 0, f"none in {READY_TIMEOUT_S:g} s")
+
+
+def _await_workers(fleet: Child, processes: int) -> None:
+    """Wait until all workers are up, so that the time of a job is not that of Python's start."""
+    deadline = time.monotonic() + READY_TIMEOUT_S
+    while fleet.log.count(WORKER_STARTED) < processes and time.monotonic() < deadline:
+        fleet.check()
+        time.sleep(_LOOK_S)
 
 
 @contextlib.contextmanager
