@@ -66,15 +66,12 @@ class Times:
             Seconds, at most the highest bound; None when nothing was measured.
         """
         rank = part * self.count
-        below = 0
-        for place, count in enumerate(self.buckets):
+        low, below = 0.0, 0
+        for high, count in zip(BOUNDS_S, self.buckets, strict=False):
             if count and below + count >= rank:
-                if place == len(BOUNDS_S):
-                    break
-                low = BOUNDS_S[place - 1] if place else 0.0
-                return low + (BOUNDS_S[place] - low) * (rank - below) / count
-            below += count
-        return BOUNDS_S[-1] if below else None
+                return low + (high - low) * (rank - below) / count
+            low, below = high, below + count
+        return BOUNDS_S[-1] if self.count else None
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,10 +20,10 @@ from worker.engine.delivery import Delivery
 from worker.engine.endings import Bury, Finish
 from worker.engine.loop import LoopWorker
 from worker.observe.figures import Figures
+from worker.observe.flusher import Flusher
 from worker.observe.health import Health
 from worker.observe.metrics import Metrics, ProcessFigures, QueueReading
 from worker.observe.port import Port
-from worker.observe.series import Flusher
 from worker.settings import Settings
 
 __all__ = ["Watch"]

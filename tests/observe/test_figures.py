@@ -1,0 +1,116 @@
+"""The figures of one process: counted right, bounded labels, quantiles as Prometheus has them."""
+
+from __future__ import annotations
+
+import threading
+
+import pytest
+
+from worker.observe.figures import BOUNDS_S, CODES_MAX, Figures, Times
+
+
+@pytest.fixture
+def figures() -> Figures:
+    """Figures of one site and one kind."""
+    return Figures(sites=["acme"], kinds=["gift_checkout"])
+
+
+def call(figures: Figures, *, code: str | None = None, duration_ms: int = 7) -> None:
+    """Count a call."""
+    figures.called(
+        "acme", "gift_checkout", outcome="rejected", code=code, replayed=True,
+        duration_ms=duration_ms,
+    )  # fmt: skip
+
+
+def test_figures_count_each_word(figures: Figures) -> None:
+    """A call, an attempt and an ending count once each, under their labels."""
+    figures.started("acme", "gift_checkout", attempt=1, waited_ms=30)
+    figures.started("acme", "gift_checkout", attempt=2, waited_ms=90_000)
+    call(figures, code="param_wrong_value")
+    figures.attempted("acme", "gift_checkout", "failed")
+    figures.ended("acme", "gift_checkout", outcome="failed", error_class="rejected", duration_ms=9)
+    found = figures.snapshot()
+    where = ("acme", "gift_checkout")
+    assert found.counts == {
+        ("api_calls_total", *where, "rejected", "param_wrong_value", "true"): 1,
+        ("attempts_total", *where, "failed"): 1,
+        ("jobs_total", *where, "failed", "rejected"): 1,
+    }
+    assert {key[0]: times.count for key, times in found.times.items()} == {
+        "job_wait_seconds": 1,
+        "api_call_seconds": 1,
+        "job_seconds": 1,
+    }
+
+
+def test_figures_bound_their_labels(figures: Figures) -> None:
+    """Names that are not known, and codes past the bound, count as `other`."""
+    for number in range(CODES_MAX + 20):
+        call(figures, code=f"code_{number}")
+    figures.attempted("maria@example.com", "no_kind", "failed")
+    found = figures.snapshot().counts
+    assert found["attempts_total", "other", "other", "failed"] == 1
+    codes = {key[4]: count for key, count in found.items() if key[0] == "api_calls_total"}
+    assert len(codes) == CODES_MAX + 1
+    assert codes["other"] == 20
+
+
+def test_figures_snapshot_is_a_copy(figures: Figures) -> None:
+    """What is counted later does not change an earlier copy."""
+    call(figures)
+    before = figures.snapshot()
+    call(figures)
+    (times,) = before.times.values()
+    assert times.count == 1
+    assert sum(before.counts.values()) == 1
+
+
+def test_figures_lose_nothing_between_threads(figures: Figures) -> None:
+    """Threads of dramatiq share one process's figures."""
+
+    def work() -> None:
+        for _ in range(2_000):
+            call(figures)
+
+    threads = [threading.Thread(target=work) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    found = figures.snapshot()
+    assert sum(found.counts.values()) == 8_000
+    assert next(iter(found.times.values())).count == 8_000
+
+
+@pytest.mark.parametrize(
+    ("duration_ms", "bucket"), [(0, 0), (5, 0), (6, 1), (10, 1), (1_800_000, 17), (1_800_001, 18)]
+)
+def test_figures_bounds_are_inclusive(figures: Figures, duration_ms: int, bucket: int) -> None:
+    """A time on a bound is in the bucket below, as `le` says."""
+    call(figures, duration_ms=duration_ms)
+    (times,) = figures.snapshot().times.values()
+    assert times.buckets.index(1) == bucket
+
+
+def test_quantile_is_spread_evenly_within_a_bucket() -> None:
+    """A median in the bucket from 0.1 to 0.2 s lies where its rank is."""
+    buckets = [0] * (len(BOUNDS_S) + 1)
+    buckets[BOUNDS_S.index(0.2)] = 4
+    assert Times(tuple(buckets), 0.6).quantile_s(0.5) == pytest.approx(0.15)
+    assert Times(tuple(buckets), 0.6).quantile_s(0.99) == pytest.approx(0.199)
+
+
+def test_quantile_at_the_ends() -> None:
+    """Nothing measured has no quantile; above the highest bound it is that bound."""
+    assert Times().quantile_s(0.5) is None
+    above = (0,) * len(BOUNDS_S) + (3,)
+    assert Times(above, 9_000).quantile_s(0.5) == BOUNDS_S[-1]
+
+
+def test_times_add_and_subtract() -> None:
+    """What was counted in between is the difference, and sums are sums."""
+    one = Times((1,) * 19, 3.0)
+    two = Times((2,) * 19, 5.0)
+    assert one + two == Times((3,) * 19, 8.0)
+    assert two - one == Times((1,) * 19, 2.0)

@@ -1,0 +1,244 @@
+"""/metrics: every metric of the table, nothing else, nothing private, and a Redis that is away."""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import redis
+from prometheus_client.parser import text_string_to_metric_families
+
+from worker.engine.broker import Budget, EngineBroker
+from worker.engine.connection import PRODUCER, connect
+from worker.engine.consumer import fetch_arguments
+from worker.engine.entry import entry_of
+from worker.engine.keys import Keyspace
+from worker.job import Job
+from worker.observe.figures import BOUNDS_S, Figures
+from worker.observe.metric_names import METRICS, PREFIX
+from worker.observe.metrics import Metrics, ProcessFigures, QueueReading
+from worker.observe.queue_figures import read_queue
+from worker.settings import Settings
+
+DOCS = Path(__file__).parents[2] / "docs" / "metrics.md"
+SITES = ["acme", "beta"]
+Sample = tuple[str, dict[str, str], float]
+
+
+@pytest.fixture
+def client(redis_url: str) -> Iterator[redis.Redis]:
+    """An empty database."""
+    made = connect(redis_url, PRODUCER)
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def broker(client: redis.Redis) -> EngineBroker:
+    """A broker of three shards with two sites: one with room, one parked."""
+    made = EngineBroker(client=client, shards=3, middleware=[])
+    made.declare_queue("chargebee")
+    made.configure(Budget(one, rate_per_minute=60, burst=1, max_in_flight=5) for one in SITES)
+    made.scripts.run("park", made.keyspace.shard_of_site("beta"), ["beta", "wrong key"])
+    return made
+
+
+def fill(broker: EngineBroker, redis_url: str) -> None:
+    """Enqueue three jobs of one site, one of them delayed, one in the other lane."""
+    settings = Settings(redis_url=redis_url)
+    for options in ({}, {"delay_s": 600}, {"lane": "bulk"}):
+        job = Job.prepare(settings, "gift_checkout", {}, site="acme", options=options)
+        broker.take_in([entry_of(job.message(), broker.keyspace, delay_ms=job.delay_ms)])
+
+
+def counted() -> Figures:
+    """Figures with one of everything."""
+    found = Figures(sites=SITES, kinds=["gift_checkout"])
+    found.started("acme", "gift_checkout", attempt=1, waited_ms=30)
+    found.called(
+        "acme", "gift_checkout", outcome="succeeded", code=None, replayed=False, duration_ms=80
+    )
+    found.attempted("acme", "gift_checkout", "succeeded")
+    found.ended("acme", "gift_checkout", outcome="succeeded", error_class="", duration_ms=120)
+    return found
+
+
+def process() -> ProcessFigures:
+    """Give the collector of a process."""
+    gauges = {
+        "jobs_running": 1.0, "worker_concurrency": 8.0, "worker_silence_seconds": 0.1,
+        "worker_ready": 1.0,
+    }  # fmt: skip
+    return ProcessFigures(counted(), lambda: gauges, version="1.2.3")
+
+
+def samples(metrics: Metrics) -> list[Sample]:
+    """Read what is shown as a scraper would: name, labels, value."""
+    body, content_type = metrics.render("")
+    assert content_type.startswith("text/plain; version=")
+    families = text_string_to_metric_families(body.decode())
+    return [(one.name, dict(one.labels), one.value) for each in families for one in each.samples]
+
+
+def value(found: list[Sample], name: str, **labels: str) -> float:
+    """Give the one sample of a name whose labels include these."""
+    (only,) = [one[2] for one in found if one[0] == name and labels.items() <= one[1].items()]
+    return only
+
+
+def test_metrics_are_documented_both_ways() -> None:
+    """docs/metrics.md has each metric with its type, labels and meaning, and no other."""
+    rows = re.findall(
+        rf"^\| `{PREFIX}([a-z_]+)` \| (\w+) \| (.*?) \| (.*?) \|$",
+        DOCS.read_text("utf-8"),
+        re.MULTILINE,
+    )
+    assert [(name, kind, tuple(re.findall(r"`(\w+)`", labels)), text)
+            for name, kind, labels, text in rows] == [
+        (one.name, one.type, one.labels, one.help) for one in METRICS.values()
+    ]  # fmt: skip
+    queue = DOCS.read_text("utf-8").split("## Figures of the queue")[1]
+    for one in METRICS.values():
+        assert (f"| `{PREFIX}{one.name}` |" in queue) == (one.source == "queue"), one.name
+
+
+def test_metrics_labels_are_documented() -> None:
+    """Each label has a row that says what it may hold."""
+    section = DOCS.read_text("utf-8").split("## Labels")[1].split("\n## ")[0]
+    described = set(re.findall(r"^\| `(\w+)` \|", section, re.MULTILINE))
+    assert described == {label for one in METRICS.values() for label in one.labels}
+
+
+def test_metrics_show_every_row_of_the_table(
+    client: redis.Redis, broker: EngineBroker, redis_url: str
+) -> None:
+    """Each metric of the table is there with its labels, and nothing with our prefix besides."""
+    fill(broker, redis_url)
+    client.hset(broker.keyspace.prefix(0) + "ended", "acme|gift_checkout|expired|expired", 4)
+    found = samples(Metrics(process(), QueueReading(client, broker.keyspace)))
+    shown: dict[str, set[str]] = {}
+    for name, labels, _ in found:
+        shown.setdefault(re.sub("_(bucket|sum|count)$", "", name), set()).update(
+            set(labels) - {"le"}
+        )
+    ours = {name: labels for name, labels in shown.items() if name.startswith(PREFIX)}
+    assert ours == {PREFIX + name: set(one.labels) for name, one in METRICS.items()}
+    assert {"process_start_time_seconds", "process_cpu_seconds_total"} <= set(shown)
+
+
+def test_metrics_of_a_process_say_what_was_counted() -> None:
+    """Counts under their labels, times in cumulative buckets with their sum."""
+    found = samples(Metrics(process()))
+    where = {"site": "acme", "kind": "gift_checkout"}
+    assert value(found, "largesse_jobs_total", outcome="succeeded", error_class="", **where) == 1
+    assert value(found, "largesse_api_calls_total", replayed="false", **where) == 1
+    assert value(found, "largesse_api_call_seconds_bucket", le="0.05", **where) == 0
+    assert value(found, "largesse_api_call_seconds_bucket", le="0.1", **where) == 1
+    assert value(found, "largesse_api_call_seconds_bucket", le="+Inf", **where) == 1
+    assert value(found, "largesse_api_call_seconds_sum", **where) == pytest.approx(0.08)
+    assert value(found, "largesse_build_info", version="1.2.3") == 1
+    assert value(found, "largesse_series_flushes_lost_total") == 0
+
+
+def test_metrics_buckets_are_as_documented() -> None:
+    """The bounds of the code are those that the page lists in words."""
+    text = DOCS.read_text("utf-8").replace("\n", " ")
+    words = re.search(r"histograms end at (.*?)\.  ?", text)
+    assert words is not None
+    scale = {"ms": 0.001, "s": 1.0, "min": 60.0}
+    bounds: list[float] = []
+    waiting: list[float] = []
+    for number, unit in re.findall(r"(\d+)(?: (ms|s|min)\b)?", words[1]):
+        waiting.append(float(number))
+        if unit:
+            bounds += [one * scale[unit] for one in waiting]
+            waiting = []
+    assert bounds == pytest.approx(BOUNDS_S)
+
+
+def test_metrics_of_the_queue(client: redis.Redis, broker: EngineBroker, redis_url: str) -> None:
+    """Lines, delayed jobs, budgets and parked sites, over all shards."""
+    fill(broker, redis_url)
+    found = samples(Metrics(QueueReading(client, broker.keyspace)))
+    assert value(found, "largesse_broker_up") == 1
+    assert value(found, "largesse_jobs_waiting", site="acme", lane="interactive") == 1
+    assert value(found, "largesse_jobs_waiting", site="acme", lane="bulk") == 1
+    assert value(found, "largesse_jobs_waiting", site="beta", lane="bulk") == 0
+    assert 0 <= value(found, "largesse_oldest_job_age_seconds", site="acme", lane="bulk") < 30
+    assert value(found, "largesse_jobs_delayed") == 1
+    assert value(found, "largesse_delayed_overdue_seconds") == 0
+    assert value(found, "largesse_site_parked", site="beta") == 1
+    assert value(found, "largesse_site_parked", site="acme") == 0
+    assert value(found, "largesse_site_rate_per_minute", site="acme") == pytest.approx(60)
+    assert value(found, "largesse_site_max_in_flight", site="acme") == 5
+    assert value(found, "largesse_broker_memory_bytes") > 100_000
+
+
+def test_queue_figures_follow_a_job(
+    client: redis.Redis, broker: EngineBroker, redis_url: str
+) -> None:
+    """A leased job is in flight and has used budget; a delayed one that is late is overdue."""
+    fill(broker, redis_url)
+    shard = broker.keyspace.shard_of_site("acme")
+    prefix = broker.keyspace.prefix(shard)
+    broker.scripts.run("fetch", shard, fetch_arguments(broker, "chargebee", "w", 1))
+    (late,) = client.zrange(f"{prefix}q:chargebee:delayed", 0, 0)  # type: ignore[misc]
+    before = read_queue(client, broker.keyspace)
+    client.zadd(f"{prefix}q:chargebee:delayed", {late: before.now_ms - 42_000})
+    after = read_queue(client, broker.keyspace)
+    assert (before.leased, before.waiting, before.overdue_s) == (1, 1, 0.0)
+    site = next(one for one in after.sites if one.name == "acme")
+    assert (site.in_flight, site.parked) == (1, None)
+    assert 0 < site.budget_used <= 1
+    assert 42 <= after.overdue_s < 60
+
+
+def test_queue_figures_count_what_scripts_ended(
+    client: redis.Redis, broker: EngineBroker, redis_url: str
+) -> None:
+    """A job that nobody ran is counted where it ended: cancelled here."""
+    fill(broker, redis_url)
+    shard = broker.keyspace.shard_of_site("acme")
+    prefix = broker.keyspace.prefix(shard)
+    (job_id,) = client.lrange(f"{prefix}q:chargebee:line:acme:bulk", 0, -1)  # type: ignore[misc]
+    broker.scripts.run("cancel", shard, [job_id, 60_000, 1_000])
+    ended = read_queue(client, broker.keyspace).ended
+    assert ended == {("acme", "gift_checkout", "cancelled", "cancelled"): 1}
+
+
+def test_queue_reading_of_a_redis_that_is_away(free_port: int) -> None:
+    """A scrape says so within about a second and shows no figure that is not true."""
+    client = connect(f"redis://127.0.0.1:{free_port}/0", PRODUCER)
+    started = time.monotonic()
+    found = samples(Metrics(QueueReading(client, Keyspace())))
+    assert time.monotonic() - started < 3
+    assert [one for one in found if one[0].startswith(PREFIX)] == [("largesse_broker_up", {}, 0)]
+    client.close()
+
+
+def test_queue_reading_serves_several_scrapers(client: redis.Redis, broker: EngineBroker) -> None:
+    """Within two seconds Redis is asked once."""
+    now = [0.0]
+    reading = QueueReading(client, broker.keyspace, clock=lambda: now[0])
+
+    def asked() -> int:
+        before = client.info("commandstats").get("cmdstat_smembers", {}).get("calls", 0)
+        list(reading.collect())
+        after = client.info("commandstats").get("cmdstat_smembers", {}).get("calls", 0)
+        return int(after - before)
+
+    assert asked() > 0
+    now[0] = 1.9
+    assert asked() == 0
+    now[0] = 2.0
+    assert asked() > 0
+
+
+def test_metrics_speak_openmetrics_when_asked() -> None:
+    """A scraper that prefers it gets OpenMetrics."""
+    body, content_type = Metrics(process()).render("application/openmetrics-text; version=1.0.0")
+    assert content_type.startswith("application/openmetrics-text")
+    assert body.endswith(b"# EOF\n")
