@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any, Final, cast
 
 from dramatiq.broker import Consumer, MessageProxy
@@ -14,9 +14,10 @@ from dramatiq.errors import ConnectionClosed
 from worker.engine import crash
 from worker.engine.away import speaking_to_redis
 from worker.engine.delivery import Batch, Delivery, Undecodable
-from worker.engine.endings import SCRIPT_OF, Bury, Finish, Release, Retry
+from worker.engine.endings import SCRIPT_OF, Ending, Release
 from worker.engine.keys import RECORD_VERSION
 from worker.engine.scripts import Argument
+from worker.engine.together import Together
 from worker.errors import BrokerError
 
 if TYPE_CHECKING:
@@ -30,6 +31,10 @@ _log = logging.getLogger(__name__)
 FETCH_MAX: Final = 64
 #: Longest block on the bell, s: a bell rung for a worker that died then is made up for.
 LOOK_S: Final = 1.0
+#: Longest wait for more room, s: threads that end jobs one after the other share a fetch.
+GATHER_S: Final = 0.005
+
+_Ended = tuple[Delivery | Undecodable, Ending]
 
 
 class EngineConsumer(Consumer):
@@ -53,6 +58,9 @@ class EngineConsumer(Consumer):
         self._book = broker.lease_book(queue_name)
         self._unreclaimed = set(range(broker.keyspace.shards))
         self._next_shard = 0
+        self._endings: Together[_Ended] = Together(
+            self._end, most=FETCH_MAX, alike=_script_and_shard
+        )
 
     def __next__(self) -> MessageProxy | None:
         """Give the next delivery, or None when the wait was idle.
@@ -63,12 +71,13 @@ class EngineConsumer(Consumer):
         if self._cache:
             return self._cache.popleft()
         self._book.looked_at = time.monotonic()
-        room = min(FETCH_MAX, self._prefetch - len(self._book))
+        room = self._room()
         if room <= 0:
             self._book.room.clear()
-            if self._prefetch <= len(self._book):
+            if self._room() <= 0:
                 self._book.room.wait(self._timeout_s)
             return None
+        room = self._gather(room)
         try:
             wait_ms = self._fetch(room)
             if not self._cache:
@@ -79,6 +88,20 @@ class EngineConsumer(Consumer):
         self._broker.absence.over()
         self._book.looked_at = time.monotonic()
         return self._cache.popleft() if self._cache else None
+
+    def _room(self) -> int:
+        return min(FETCH_MAX, self._prefetch - len(self._book))
+
+    def _gather(self, room: int) -> int:
+        """Wait a moment for more room when there is little; what is held keeps threads busy."""
+        ends_at = time.monotonic() + GATHER_S
+        while room < self._prefetch // 2:
+            self._book.room.clear()
+            left_s = ends_at - time.monotonic()
+            if left_s <= 0 or not self._book.room.wait(left_s):
+                break
+            room = self._room()
+        return max(1, self._room())
 
     def _fetch(self, room: int) -> int | None:
         """Fill the cache from the shards in turn; give the ms until something comes by itself."""
@@ -96,7 +119,7 @@ class EngineConsumer(Consumer):
             if batch.deliveries:
                 crash.point("after_fetch")
             for broken in batch.broken:
-                self._end(broken, broken.resolve())
+                self._endings.put((broken, broken.resolve()))
             self._book.add(batch.deliveries)
             self._cache.extend(batch.deliveries)
             room -= len(batch.deliveries)
@@ -137,7 +160,7 @@ class EngineConsumer(Consumer):
         """
         delivery = cast("Delivery", message)
         try:
-            self._end(delivery, delivery.resolve())
+            self._endings.put((delivery, delivery.resolve()))
         except BrokerError as error:
             raise ConnectionClosed(error) from None
         self._book.drop(delivery)
@@ -171,17 +194,22 @@ class EngineConsumer(Consumer):
         self._cache.clear()
         self.requeue(cached)
 
-    def _end(
-        self, delivery: Delivery | Undecodable, ending: Finish | Retry | Bury | Release
-    ) -> None:
-        name = SCRIPT_OF[type(ending)]
+    def _end(self, batch: Sequence[_Ended]) -> None:
+        name, shard = _script_and_shard(batch[0])
         crash.point(_POINT_BEFORE[name])
         args = script_arguments(self._broker, name)
-        args += ending.arguments(delivery.job_id, delivery.fence)
-        reply = self._broker.scripts.run(name, delivery.shard, args)
+        for delivery, ending in batch:
+            args += ending.arguments(delivery.job_id, delivery.fence)
+        reply = self._broker.scripts.run(name, shard, args)
         crash.point("after_finish" if name == "finish" else "while_delayed")
-        if not reply[0]:
-            _log.info("the ending of job %s was refused: its lease is over", delivery.job_id)
+        for (delivery, _), taken in zip(batch, reply, strict=True):
+            if not taken:
+                _log.info("the ending of job %s was refused: its lease is over", delivery.job_id)
+
+
+def _script_and_shard(ended: _Ended) -> tuple[str, int]:
+    delivery, ending = ended
+    return SCRIPT_OF[type(ending)], delivery.shard
 
 
 _POINT_BEFORE: Final = {
