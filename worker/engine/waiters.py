@@ -47,9 +47,12 @@ class Waiters:
     def __init__(self, client: redis.asyncio.Redis, keyspace: Keyspace) -> None:
         self._client = client
         self._keyspace = keyspace
-        self._waiting: dict[str, set[asyncio.Future[Record]]] = {}
+        self._waiting: dict[str, set[asyncio.Future[Record | None]]] = {}
         self._confirmed: dict[bytes, asyncio.Event] = {}
         self._pubsub: Any = None
+        # Two commands at once on a subscription that is not connected yet would connect it twice.
+        self._commanding = asyncio.Lock()
+        self._listening = asyncio.Event()
         self._tasks: list[asyncio.Task[None]] = []
         self._due: set[str] = set()
         self._stirred = asyncio.Event()
@@ -64,13 +67,13 @@ class Waiters:
         """Wait until a job has ended or is held.
 
         Returns:
-            Its record; None when there is no such job.
+            Its record; None when there is no such job, or none any more.
 
         Raises:
             BrokerUnavailableError: Redis was away when the wait began; later absences are waited
                 out.
         """
-        future: asyncio.Future[Record] = asyncio.get_running_loop().create_future()
+        future: asyncio.Future[Record | None] = asyncio.get_running_loop().create_future()
         first = job_id not in self._waiting
         self._waiting.setdefault(job_id, set()).add(future)
         try:
@@ -114,7 +117,9 @@ class Waiters:
             self._pubsub = self._client.pubsub()
         confirmed = self._confirmed.setdefault(channel.encode(), asyncio.Event())
         with speaking_to_redis():
-            await self._pubsub.subscribe(channel)
+            async with self._commanding:
+                await self._pubsub.subscribe(channel)
+        self._listening.set()
         with contextlib.suppress(TimeoutError):  # the fall-back read makes up for it
             async with asyncio.timeout(SUBSCRIBE_S):
                 await confirmed.wait()
@@ -126,7 +131,8 @@ class Waiters:
             return
         try:
             with speaking_to_redis():
-                await self._pubsub.unsubscribe(channel)
+                async with self._commanding:
+                    await self._pubsub.unsubscribe(channel)
         except BrokerError as error:
             _log.debug(
                 "the subscription of job %s is left to the lost connection: %s", job_id, error
@@ -135,8 +141,8 @@ class Waiters:
     async def _listen(self) -> None:
         while True:
             if self._pubsub is None or not self._pubsub.subscribed:
-                await asyncio.sleep(0.005)
-                continue
+                self._listening.clear()
+                await self._listening.wait()
             try:
                 with speaking_to_redis():
                     message = await self._pubsub.get_message(timeout=FALL_BACK_S)
@@ -157,9 +163,11 @@ class Waiters:
     async def _fall_back(self) -> None:
         while True:
             await asyncio.sleep(FALL_BACK_S)
-            if self._waiting:
-                self._due.update(self._waiting)
-                self._stirred.set()
+            if not self._waiting:
+                self._listening.clear()
+                await self._listening.wait()
+            self._due.update(self._waiting)
+            self._stirred.set()
 
     async def _answer(self) -> None:
         """Read the records that were announced, many in one round trip, and hand them out."""
@@ -168,15 +176,28 @@ class Waiters:
             self._stirred.clear()
             due, self._due = self._due & self._waiting.keys(), set()
             try:
-                records = await read_records_async(self._client, self._keyspace, due)
+                await self._hand_out(due)
             except BrokerError as error:
                 _log.debug("endings are read again later: %s", error)
-                continue
-            for job_id, record in records.items():
-                if record is not None and _is_over(record):
-                    for future in self._waiting.get(job_id, ()):
-                        if not future.done():
-                            future.set_result(record)
+
+    async def _hand_out(self, job_ids: set[str]) -> None:
+        try:
+            records = await read_records_async(self._client, self._keyspace, job_ids)
+        except ValueError as error:  # a record of a later version, or one that was tampered with
+            if len(job_ids) > 1:
+                for job_id in job_ids:
+                    await self._hand_out({job_id})
+                return
+            for future in self._open(*job_ids):
+                future.set_exception(error)
+            return
+        for job_id, record in records.items():
+            if record is None or _is_over(record):
+                for future in self._open(job_id):
+                    future.set_result(record)
+
+    def _open(self, job_id: str) -> list[asyncio.Future[Record | None]]:
+        return [future for future in self._waiting.get(job_id, ()) if not future.done()]
 
 
 def _is_over(record: Record) -> bool:
