@@ -23,15 +23,15 @@ AWAY_S: Final = 1.0
 BURST_PART: Final = 50
 
 
-def budget_of(site: Site) -> Budget:
-    """Work out the pace of a site.
+def budget_of(site: Site, name: str | None = None) -> Budget:
+    """Work out the pace of a site, or of one of its hosts that has a budget of its own.
 
     In any minute at most rate + burst + 1 calls can go out; the rate is lowered by as much, so
     that the site's own count never passes its limit.
     """
     rate, burst = pace_of(site.rate_per_minute * site.share)
     cap = max(1, int(site.max_in_flight * site.share)) if site.max_in_flight else 0
-    return Budget(site.name, rate_per_minute=rate, burst=burst, max_in_flight=cap)
+    return Budget(name or site.name, rate_per_minute=rate, burst=burst, max_in_flight=cap)
 
 
 def pace_of(allowed: float) -> tuple[float, int]:
@@ -56,7 +56,9 @@ class BudgetKeeper(Middleware):
     """
 
     def __init__(self, settings: Settings) -> None:
-        self._budgets = [budget_of(site) for site in settings.sites.values()]
+        self._budgets = [
+            budget_of(site, name) for site in settings.sites.values() for name in site.budgets
+        ]
         self._stopped = threading.Event()
 
     def before_worker_boot(self, broker: Broker, worker: Any) -> None:  # noqa: ARG002

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import secrets
+import time
 import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -20,6 +21,7 @@ from dramatiq import Message
 import schemas
 from worker.engine.keys import site_tag
 from worker.errors import InvalidJobError
+from worker.operations import operation
 from worker.settings import Settings
 from worker.sites import Site, check_site_name
 
@@ -79,6 +81,7 @@ class Job:
         delay_ms: milliseconds until it may run.
         deadline_ms: milliseconds until it is too late; 0 = never.
         lane: "interactive" or "bulk".
+        budget: name of the budget it counts in; the site's when None.
     """
 
     id: str
@@ -91,6 +94,7 @@ class Job:
     delay_ms: int = 0
     deadline_ms: int = 0
     lane: str = "interactive"
+    budget: str | None = None
 
     @classmethod
     def prepare(
@@ -131,17 +135,20 @@ class Job:
             problem = f"Must be 1 to {KEY_MAX_LENGTH} printable characters."
             raise InvalidJobError({"key": [problem]})
         name = where if isinstance(where, str) else where.name
+        digest = valid.request_digest(name)
+        shared = key or _shared_key(settings, kind, digest, valid.options)
         return cls(
-            id=job_id_of(name, kind, key),
+            id=job_id_of(name, kind, shared),
             kind=kind,
             site=name,
             key=key,
             payload=valid.payload,
             options={k: v for k, v in valid.options.items() if k not in _QUEUE_OPTIONS},
-            digest=valid.request_digest(name),
+            digest=digest,
             delay_ms=round(valid.options.get("delay_s", 0) * 1000),
             deadline_ms=_deadline_ms(valid.options.get("deadline_s")),
             lane=valid.options.get("lane", "interactive"),
+            budget=None if isinstance(where, str) else where.budget(operation(kind).sub_domain),
         )
 
     def message(self) -> Message[Any]:
@@ -149,6 +156,8 @@ class Job:
         options: dict[str, Any] = {"digest": self.digest, "site": self.site, "lane": self.lane}
         if self.key is not None:
             options["key"] = self.key
+        if self.budget not in {None, self.site}:
+            options["budget"] = self.budget
         if self.deadline_ms:
             options["deadline_ms"] = self.deadline_ms
         return Message(
@@ -159,6 +168,17 @@ class Job:
             options=options,
             message_id=self.id,
         )
+
+
+def _shared_key(
+    settings: Settings, kind: str, digest: str, options: Mapping[str, Any]
+) -> str | None:
+    """Give equal reads of one moment one key, where the settings ask for it: one call for all."""
+    seconds = settings.share_offers_s
+    timed = options.keys() & {"deadline_s", "delay_s"}
+    if not seconds or timed or not operation(kind).repeatable:
+        return None
+    return f"shared {digest} {int(time.time() // seconds)}"
 
 
 def _deadline_ms(deadline_s: float | None) -> int:

@@ -52,6 +52,7 @@ class Settings:
         connect_timeout_s: seconds to a connection to the API.
         attempt_timeout_s: seconds for one whole attempt.
         max_body_bytes: bytes of an answer that are read.
+        share_offers_s: seconds in which equal requests for offers are one job; 0 = never.
         offers_idempotency_key: True when offers carry the key too.
         log_format: `json` or `console`.
         log_level: `debug`, `info`, `warning` or `error`.
@@ -83,6 +84,7 @@ class Settings:
     connect_timeout_s: float = variables.DEFAULT_CONNECT_TIMEOUT_S
     attempt_timeout_s: float = variables.DEFAULT_ATTEMPT_TIMEOUT_S
     max_body_bytes: int = variables.DEFAULT_MAX_BODY_BYTES
+    share_offers_s: float = variables.DEFAULT_SHARE_OFFERS_S
     offers_idempotency_key: bool = variables.DEFAULT_OFFERS_IDEMPOTENCY_KEY
     log_format: Literal["json", "console"] = variables.DEFAULT_LOG_FORMAT
     log_level: Literal["debug", "info", "warning", "error"] = variables.DEFAULT_LOG_LEVEL

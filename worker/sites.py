@@ -93,6 +93,16 @@ class Site:
         object.__setattr__(self, "share", float(self.share))
         object.__setattr__(self, "skip", tuple(sorted(set(self.skip))))
 
+    @property
+    def budgets(self) -> tuple[str, ...]:
+        """Names of its budgets: its own, and one for the grow host when that has its own."""
+        return (self.name, f"{self.name}/grow") if self.grow_budget else (self.name,)
+
+    def budget(self, sub_domain: str | None) -> str:
+        """Give the name of the budget that calls to a sub-domain count in."""
+        apart = self.grow_budget and sub_domain is not None
+        return f"{self.name}/{sub_domain}" if apart else self.name
+
     def origin(self, sub_domain: str | None = None) -> str:
         """Say where the requests of an operation go.
 

@@ -57,6 +57,8 @@ DEFAULT_LOG_LEVEL: Final = "info"
 DEFAULT_METRICS_PORT: Final = 0
 #: Figures are for this machine until somebody says otherwise.
 DEFAULT_METRICS_HOST: Final = "127.0.0.1"
+#: s. Sharing shows one customer's request the answer to an equal one: only who wants it has it.
+DEFAULT_SHARE_OFFERS_S: Final = 0.0
 #: Traces need a place to go to.
 DEFAULT_TRACES: Final = "off"
 
@@ -215,6 +217,17 @@ VARIABLES: Final[tuple[Variable, ...]] = (
         kind="bool",
         default=DEFAULT_OFFERS_IDEMPOTENCY_KEY,
         reason="whether offers carry the key too: they are a read, and the API documents none",
+    ),
+    Variable(
+        name="LARGESSE_SHARE_OFFERS_S",
+        field="share_offers_s",
+        kind="float",
+        default=DEFAULT_SHARE_OFFERS_S,
+        unit="s",
+        low=0,
+        high=3600,
+        reason="in which equal requests for offers without a key are one job and one call; "
+        "0: never",
     ),
     Variable(
         name="LARGESSE_LOG_FORMAT",

@@ -69,7 +69,7 @@ class Delivery(MessageProxy):
         self.unsure_since_ms = int(fields[7]) if fields[7] else None
         self.deadline_at_ms = int(fields[8]) if fields[8] else None
         self.epoch = int(fields[9])
-        self.site = fields[10].decode()
+        self.site = fields[10].decode().partition("/")[0]
         self.lane = fields[11].decode()
         self.ending: Ending | None = None
         self.follow: list[Entry] = []

@@ -83,7 +83,8 @@ class Accepted:
 def entry_of(message: Message[Any], keyspace: Keyspace, *, delay_ms: int = 0) -> Entry:
     """Make the entry of a message out of its options.
 
-    Options read: `digest` (makes it a job), `site`, `lane`, `key`, `deadline_ms`.
+    Options read: `digest` (makes it a job), `site`, `budget` (of the site, if it is not the only
+    one), `lane`, `key`, `deadline_ms`.
 
     Args:
         message: the message.
@@ -92,7 +93,7 @@ def entry_of(message: Message[Any], keyspace: Keyspace, *, delay_ms: int = 0) ->
     """
     options = message.options
     digest = options.get("digest")
-    site = options.get("site")
+    site = options.get("budget") or options.get("site")
     return Entry(
         id=message.message_id,
         mode="job" if digest else "message",

@@ -48,8 +48,8 @@ class Keyspace:
         return f"{{{self.namespace}:{shard}}}:"
 
     def shard_of_site(self, site: str) -> int:
-        """Give the shard of a site."""
-        return int(site_tag(site), 16) % self.shards
+        """Give the shard of a site, or of a budget of its own such as `acme/grow`."""
+        return int(site_tag(site.partition("/")[0]), 16) % self.shards
 
     def shard_of_job(self, job_id: str) -> int:
         """Give the shard of a job out of its id; foreign ids are all on shard 0."""

@@ -109,7 +109,7 @@ class Record:
 
         last = raw["last"]
         return cls(
-            job_id=job_id, kind=text("actor") or "", site=text("site") or "",
+            job_id=job_id, kind=text("actor") or "", site=(text("site") or "").partition("/")[0],
             lane=text("lane") or "", key=text("key"), state=JobState(text("state") or ""),
             attempts=number("attempts") or 0, deliveries=number("deliveries") or 0,
             enqueued_at_ms=number("enqueued_at"), due_at_ms=number("due_at"),

@@ -15,9 +15,12 @@ local function read_job(id)
   return job
 end
 
+-- A site may have a budget of its own for one of its hosts, such as acme/grow: the site is acme.
+local function site_name(job) return string.match(job.site, '^[^/]*') end
+
 -- Counts of the endings that no worker counts; another thousand sites would be a mistake.
 local function count_ending(job, state, class)
-  local field = job.site .. '|' .. job.actor .. '|' .. state .. '|' .. class
+  local field = site_name(job) .. '|' .. job.actor .. '|' .. state .. '|' .. class
   if redis.call('HLEN', P .. 'ended') < 1000 or redis.call('HEXISTS', P .. 'ended', field) == 1 then
     redis.call('HINCRBY', P .. 'ended', field, 1)
   end
@@ -28,7 +31,7 @@ local function outcome_of(job, state, class, reason, retryable)
   count_ending(job, state, class)
   local null = cjson.null
   return cjson.encode({
-    job_id = job.id, kind = job.actor, site = job.site, state = state,
+    job_id = job.id, kind = job.actor, site = site_name(job), state = state,
     attempts = tonumber(job.attempts or 0), hosted_page = null, offers = null, brand = null,
     expires_at = null, replayed = false, finished_at = NOW,
     error = { class = class, status = null, api_error_code = null, param = null, reason = reason,
@@ -47,7 +50,7 @@ local function conclude(job, state, out, ttl_ms, stream_max)
     redis.call('SET', out_key(id), out, 'PX', ttl_ms)
     if job.mode == 'job' then
       redis.call('XADD', P .. 'outcomes', 'MAXLEN', '~', stream_max, '*',
-        'job_id', id, 'kind', job.actor, 'site', job.site, 'state', state, 'outcome', out)
+        'job_id', id, 'kind', job.actor, 'site', site_name(job), 'state', state, 'outcome', out)
     end
     redis.call('PUBLISH', P .. 'done:' .. id, state)
   end
