@@ -21,7 +21,7 @@ while i <= #ARGV do
     if ARGV[i + 8] == '1' then
       job.attempts = redis.call('HINCRBY', job_key(id), 'attempts', 1)
     end
-    note_attempt(id, ARGV[i + 7])
+    note_attempt(job, ARGV[i + 7])
     local lives = follow(job, i + 11, followers, rung)
     if job.again and not lives then
       live_on(job, tonumber(job.again))

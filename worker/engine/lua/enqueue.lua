@@ -7,16 +7,31 @@
 -- The first write is one that a full Redis refuses, so the whole call is refused or none of it.
 local reply = {}
 local rung = {}
+local lines = {}
+
+-- Jobs of one line are put into it together, once their records are written.
+local function stand(e)
+  local key = line_key(e.queue, e.site, e.lane)
+  local line = lines[key]
+  if not line then
+    line = { queue = e.queue, site = e.site, lane = e.lane, ids = {} }
+    lines[key] = line
+    lines[#lines + 1] = line
+  end
+  line.ids[#line.ids + 1] = e.id
+end
+
 for i = 1, #ARGV, ENTRY_SIZE do
   local e = entry_at(i)
-  local word = accept(e)
+  local word, state = accept(e, stand)
   if word == 'new' then
     if not rung[e.queue] then
       rung[e.queue] = true
       redis.call('SADD', P .. 'queues', e.queue)
     end
   end
-  reply[#reply + 1] = { word, redis.call('HGET', job_key(e.id), 'state') }
+  reply[#reply + 1] = { word, state }
 end
+for _, line in ipairs(lines) do all_into_line(line.queue, line.site, line.lane, line.ids) end
 for queue in pairs(rung) do ring(queue) end
 return reply

@@ -18,6 +18,12 @@ local delayed, leases = queue_key(queue, 'delayed'), queue_key(queue, 'leases')
 local deadlines, turn = queue_key(queue, 'deadlines'), queue_key(queue, 'turn')
 redis.call('DEL', queue_key(queue, 'void'))
 
+-- The earliest of the key's times (ms), or nil.
+local function first_of(key)
+  local head = redis.call('ZRANGE', key, 0, 0, 'WITHSCORES')
+  return head[1] and math.floor(tonumber(head[2]))
+end
+
 local function due(key)
   return redis.call('ZRANGEBYSCORE', key, '-inf', NOW, 'LIMIT', 0, SWEEP)
 end
@@ -70,11 +76,24 @@ local function expire_late()
   end
 end
 
-promote_delayed()
-take_back_lapsed()
-expire_late()
+local look_at = 0 -- when something comes next
+local function look(at)
+  if at and (look_at == 0 or at < look_at) then look_at = at end
+end
+local function sweep(key, move)
+  local at = first_of(key)
+  if at and at <= NOW then
+    move()
+    at = first_of(key)
+  end
+  look(at)
+end
+sweep(delayed, promote_delayed)
+sweep(leases, take_back_lapsed)
+sweep(deadlines, expire_late)
 
 local reply = { NOW, 0 }
+local running = {} -- what is to be added to the leases
 local sites = {}
 
 local function site_of(name)
@@ -83,7 +102,8 @@ local function site_of(name)
     local s = redis.call('HMGET', site_key(name), 'interval_ms', 'burst_ms', 'tat', 'max_in_flight',
       'in_flight', 'paused_until', 'pace', 'pace_at', 'climb_ms', 'probe_at')
     site = { interval = tonumber(s[1] or 0), burst = tonumber(s[2] or 0), tat = tonumber(s[3] or 0),
-      cap = tonumber(s[4] or 0), in_flight = tonumber(s[5] or 0), paused = tonumber(s[6] or 0), served = 0 }
+      cap = tonumber(s[4] or 0), in_flight = tonumber(s[5] or 0), paused = tonumber(s[6] or 0), served = 0,
+      name = name, ids = {}, messages = {}, at = 1 }
     if s[10] then site.cap = 1 end -- a probe
     if s[7] then
       site.paced = true
@@ -92,6 +112,45 @@ local function site_of(name)
     sites[name] = site
   end
   return site
+end
+
+-- When the site may be served again, or nil while its calls are used up.
+local function next_turn(site)
+  if site.cap > 0 and site.in_flight >= site.cap then return nil end
+  local at = math.max(NOW, site.paused)
+  if site.interval > 0 then at = math.max(at, site.tat - site.burst) end
+  return at
+end
+
+-- How many jobs of the site this call may still need: a guess, so that few go back to their line.
+local function share_of(site, neighbours)
+  local n = math.ceil((wanted - #reply + 2) / neighbours)
+  if site.cap > 0 then n = math.min(n, site.cap - site.in_flight) end
+  if site.interval > 0 then
+    n = math.min(n, math.floor((NOW + 1 + site.burst - math.max(site.tat, NOW)) / site.interval) + 1)
+  end
+  return math.max(1, n)
+end
+
+-- The next job of the site's lines, or nil when they are empty. They are taken some at a time.
+local function next_of(site, neighbours)
+  if site.at > #site.ids then
+    local n = share_of(site, neighbours)
+    for _, lane in ipairs({ 'interactive', 'bulk' }) do
+      local key = line_key(queue, site.name, lane)
+      local ids = redis.call('LPOP', key, n)
+      if ids and #ids > 0 then
+        local keys = {}
+        for i, id in ipairs(ids) do keys[i] = msg_key(id) end
+        site.ids, site.messages, site.at, site.line = ids, redis.call('MGET', unpack(keys)), 1, key
+        break
+      end
+    end
+  end
+  local at = site.at
+  if not site.ids[at] then return nil end
+  site.at = at + 1
+  return site.ids[at], site.messages[at]
 end
 
 -- A job on its last delivery is a suspect: it may be what ended its workers, or it only ran beside
@@ -108,96 +167,157 @@ end
 local kept = {} -- suspects that this worker may not have now, by line, in their order
 local kept_count = 0
 
-local function is_suspect(job)
-  local ended_none = tonumber(job.deliveries or 0)
-  return ended_none > 0 and ended_none + 1 >= max_deliveries
+-- Whether the worker may have a job that was handed out so often; if not, it goes back to its line.
+local function may_have(id, deliveries, site, lane)
+  if deliveries == 0 or deliveries + 1 < max_deliveries then return true end
+  if held_suspect then
+    local line = line_key(queue, site, lane)
+    kept[line] = kept[line] or { site = site }
+    table.insert(kept[line], id)
+    kept_count = kept_count + 1
+    return false
+  end
+  held_suspect = id
+  redis.call('HSET', suspects, worker, id)
+  redis.call('PEXPIRE', suspects, 86400000)
+  return true
+end
+
+-- End a job that is not to be handed out.
+local function dismiss(id, why)
+  local job = read_job(id)
+  if why == 'expired' then
+    expire(job)
+  elseif why == 'cancelled' then
+    conclude(job, 'cancelled', job.mode == 'job'
+      and outcome_of(job, 'cancelled', 'cancelled', 'cancelled', true) or '', ttl_ms, stream_max)
+  else
+    bury(job, 'invalid', why, ttl_ms, stream_max)
+  end
+  return false
 end
 
 -- Lease the job if it may run; false when it is not to be handed out (the line goes on).
-local function lease(id)
-  local job = read_job(id)
-  if not job or job.state ~= 'queued' then return false end
-  if job.cancel then -- it ran when it was cancelled, and was given back without an attempt's ending
-    conclude(job, 'cancelled', job.mode == 'job'
-      and outcome_of(job, 'cancelled', 'cancelled', 'cancelled', true) or '', ttl_ms, stream_max)
-    return false
+local function lease(id, message)
+  local key = job_key(id)
+  local r = redis.call('HMGET', key, 'state', 'v', 'cancel', 'deadline_at', 'fence', 'deliveries',
+    'first_delivery_at', 'attempts', 'enqueued_at', 'unsure_since', 'epoch', 'site', 'lane')
+  if r[1] ~= 'queued' then return false end
+  -- It ran when it was cancelled, and was given back without an attempt's ending.
+  if r[3] then return dismiss(id, 'cancelled') end
+  if r[4] and tonumber(r[4]) <= NOW then return dismiss(id, 'expired') end
+  local version = tonumber(r[2])
+  if not version or version > max_version then
+    return dismiss(id, 'record version ' .. string.sub(tostring(r[2]), 1, 8) .. ' is not known')
   end
-  if job.deadline_at and tonumber(job.deadline_at) <= NOW then
-    expire(job)
-    return false
-  end
-  if not tonumber(job.v) or tonumber(job.v) > max_version then
-    bury(job, 'invalid', 'record version ' .. string.sub(tostring(job.v), 1, 8) .. ' is not known', ttl_ms, stream_max)
-    return false
-  end
-  local message = redis.call('GET', msg_key(id))
-  if not message then
-    bury(job, 'invalid', 'the record has no message', ttl_ms, stream_max)
-    return false
-  end
-  if is_suspect(job) then
-    if held_suspect then
-      local line = line_key(queue, job.site, job.lane)
-      kept[line] = kept[line] or { site = job.site }
-      table.insert(kept[line], id)
-      kept_count = kept_count + 1
-      return false
-    end
-    held_suspect = id
-    redis.call('HSET', suspects, worker, id)
-    redis.call('PEXPIRE', suspects, 86400000)
-  end
-  local fence = tonumber(job.fence or 0) + 1
-  local deliveries = tonumber(job.deliveries or 0) + 1
-  local first = job.first_delivery_at or NOW
-  redis.call('HSET', job_key(id), 'state', 'running', 'worker', worker, 'fence', fence,
+  if not message then return dismiss(id, 'the record has no message') end
+  if not may_have(id, tonumber(r[6] or 0), r[12], r[13]) then return false end
+  local fence, deliveries, first = (r[5] or 0) + 1, (r[6] or 0) + 1, r[7] or NOW
+  redis.call('HSET', key, 'state', 'running', 'worker', worker, 'fence', fence,
     'deliveries', deliveries, 'delivered_at', NOW, 'first_delivery_at', first)
-  redis.call('ZADD', leases, NOW + lease_ms, id)
-  reply[#reply + 1] = { id, message, fence, deliveries, tonumber(job.attempts or 0), job.enqueued_at,
-    first, job.unsure_since or '', job.deadline_at or '', job.epoch or '0', job.site, job.lane }
+  running[#running + 1] = NOW + lease_ms
+  running[#running + 1] = id
+  reply[#reply + 1] = { id, message, fence, deliveries, tonumber(r[8] or 0), r[9], first, r[10] or '',
+    r[4] or '', r[11] or '0', r[12], r[13] }
   return true
 end
 
--- Serve one job of the site at the head of the order; false when its line is empty.
-local function serve(name, order)
-  local id = redis.call('LPOP', line_key(queue, name, 'interactive'))
-    or redis.call('LPOP', line_key(queue, name, 'bulk'))
-  if not id then
-    redis.call('ZREM', turn, name)
-    return false
+-- Sites whose turn it is, in their order, are read from Redis once and kept in `heads`: each serves
+-- one job and goes back to its new place. `moved` has the new places (false = none) to be written.
+local heads, first_head, moved = {}, 1, {}
+
+local later -- the first turn (ms) that has not come
+
+local function comes_later(at)
+  if not later or at < later then later = at end
+end
+
+-- Gives how many were found, and whether these are all; else there may be more, that come before those
+-- that are served meanwhile.
+local function read_heads()
+  local rows = redis.call('ZRANGE', turn, 0, wanted, 'WITHSCORES')
+  heads, first_head = {}, 1
+  for i = 1, #rows, 2 do
+    local at = tonumber(rows[i + 1])
+    if math.floor(at) > NOW then
+      comes_later(math.floor(at))
+      return #heads, true
+    end
+    heads[#heads + 1] = { name = rows[i], at = at }
   end
-  if not lease(id) then return false end
-  local site = site_of(name)
-  site.served = site.served + 1
-  site.in_flight = site.in_flight + 1
-  local at = math.max(NOW, site.paused)
-  if site.interval > 0 then
-    site.tat = math.max(site.tat, NOW) + site.interval
-    at = math.max(at, site.tat - site.burst)
+  return #heads, #rows <= 2 * wanted
+end
+
+local function before(a, b) return a.at < b.at or (a.at == b.at and a.name < b.name) end
+
+local function put_back(head)
+  local i = #heads
+  while i >= first_head and before(head, heads[i]) do
+    heads[i + 1] = heads[i]
+    i = i - 1
   end
-  if site.cap > 0 and site.in_flight >= site.cap then
-    redis.call('ZREM', turn, name)
-  else
-    -- The fraction keeps those served in the same millisecond in the order of service, and behind
-    -- those that were not served yet.
-    redis.call('ZADD', turn, math.floor(at) + (order + 1) / 4096, name)
+  heads[i + 1] = head
+end
+
+local function write_heads()
+  local placed, gone = {}, {}
+  for name, at in pairs(moved) do
+    if at then
+      placed[#placed + 1] = string.format('%.17g', at)
+      placed[#placed + 1] = name
+    else
+      gone[#gone + 1] = name
+    end
   end
-  return true
+  if #placed > 0 then redis.call('ZADD', turn, unpack(placed)) end
+  if #gone > 0 then redis.call('ZREM', turn, unpack(gone)) end
+  moved = {}
 end
 
 local tries, limit = 0, wanted * 2 + 64
-local served = 0
-while served < wanted and tries < limit + math.min(kept_count, SWEEP) do
-  tries = tries + 1
-  local head = redis.call('ZRANGE', turn, 0, 0, 'WITHSCORES')
-  if not head[1] or math.floor(tonumber(head[2])) > NOW then break end
-  if serve(head[1], served) then served = served + 1 end
+local served, found, all = 0, 0, true
+while served < wanted and tries < limit do
+  found, all = read_heads()
+  while served < wanted and tries < limit + math.min(kept_count, SWEEP) and heads[first_head] do
+    local head = heads[first_head]
+    if head.again and not all then break end
+    tries = tries + 1
+    local site = site_of(head.name)
+    local id, message = next_of(site, found)
+    if not id then
+      moved[head.name] = false
+      first_head = first_head + 1
+    elseif lease(id, message) then
+      served = served + 1
+      site.served = site.served + 1
+      site.in_flight = site.in_flight + 1
+      if site.interval > 0 then site.tat = math.max(site.tat, NOW) + site.interval end
+      first_head = first_head + 1
+      local at = next_turn(site)
+      -- The fraction keeps those served in the same millisecond in the order of service, and behind
+      -- those that were not served yet; a site without neighbours needs none.
+      moved[head.name] = at and math.floor(at) + ((found > 1 or not all) and served / 4096 or 0) or false
+      if at and math.floor(at) <= NOW then
+        put_back({ name = head.name, at = moved[head.name], again = true })
+      elseif at then
+        comes_later(math.floor(at))
+      end
+    end
+  end
+  write_heads()
+  if all then break end
 end
 
+if #running > 0 then redis.call('ZADD', leases, unpack(running)) end
 for name, site in pairs(sites) do
-  redis.call('HINCRBY', site_key(name), 'in_flight', site.served)
-  if site.paced then redis.call('HINCRBY', site_key(name), 'counted', site.served) end
-  if site.interval > 0 then redis.call('HSET', site_key(name), 'tat', string.format('%.3f', site.tat)) end
+  local back = {}
+  for i = #site.ids, site.at, -1 do back[#back + 1] = site.ids[i] end
+  if #back > 0 then redis.call('LPUSH', site.line, unpack(back)) end
+  if site.served > 0 then
+    redis.call('HINCRBY', site_key(name), 'in_flight', site.served)
+    if site.paced then redis.call('HINCRBY', site_key(name), 'counted', site.served) end
+    if site.interval > 0 then redis.call('HSET', site_key(name), 'tat', string.format('%.3f', site.tat)) end
+  end
 end
 
 for line, ids in pairs(kept) do
@@ -208,22 +328,14 @@ for line, ids in pairs(kept) do
   end
 end
 
--- When something comes next; and whether an idle neighbour should look at once.
-local look_at = 0
-local function look(key)
-  local head = redis.call('ZRANGE', key, 0, 0, 'WITHSCORES')
-  if head[1] then
-    local at = math.floor(tonumber(head[2]))
-    if look_at == 0 or at < look_at then look_at = at end
-    return at <= NOW
-  end
-  return false
+-- Whether an idle neighbour should look at once.
+if served > 0 then look(NOW + lease_ms) end
+if kept_count > 0 or not all then
+  look(first_of(turn))
+else
+  look(heads[first_head] and NOW or later)
 end
-local more = look(turn)
-more = look(delayed) or more
-more = look(leases) or more
-more = look(deadlines) or more
-if more then
+if look_at > 0 and look_at <= NOW then
   ring(queue)
 else
   redis.call('DEL', queue_key(queue, 'bell'))

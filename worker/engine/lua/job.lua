@@ -5,12 +5,14 @@ local FIELDS = { 'state', 'mode', 'actor', 'queue', 'site', 'lane', 'fence', 'at
   'v', 'mark', 'again' }
 
 -- The job record as a table of strings; fields that are not set are absent; nil when there is no record.
-local function read_job(id)
-  local values = redis.call('HMGET', job_key(id), unpack(FIELDS))
+-- A script that handles many jobs names the `fields` that it needs, state first.
+local function read_job(id, fields)
+  fields = fields or FIELDS
+  local values = redis.call('HMGET', job_key(id), unpack(fields))
   if not values[1] then return nil end
   local job = { id = id }
-  for i, field in ipairs(FIELDS) do
-    if values[i] then job[field] = values[i] end
+  for i = 1, #fields do
+    if values[i] then job[fields[i]] = values[i] end
   end
   return job
 end
@@ -40,10 +42,11 @@ local function outcome_of(job, state, class, reason, retryable)
 end
 
 -- The terminal step: state, result, stream entry and wake-up together.
--- `out` is the outcome (or a stored return value in mode "message"); '' publishes nothing.
-local function conclude(job, state, out, ttl_ms, stream_max)
+-- `out` is the outcome (or a stored return value in mode "message"); '' publishes nothing. `more` has
+-- further fields and values of the record.
+local function conclude(job, state, out, ttl_ms, stream_max, more)
   local id = job.id
-  redis.call('HSET', job_key(id), 'state', state, 'finished_at', NOW)
+  redis.call('HSET', job_key(id), 'state', state, 'finished_at', NOW, unpack(more or {}))
   redis.call('HDEL', job_key(id), 'worker', 'cancel', 'due_at', 'again')
   if job.deadline_at then redis.call('ZREM', queue_key(job.queue, 'deadlines'), id) end
   if out ~= '' then
@@ -55,7 +58,8 @@ local function conclude(job, state, out, ttl_ms, stream_max)
     redis.call('PUBLISH', P .. 'done:' .. id, state)
   end
   redis.call('PEXPIRE', job_key(id), ttl_ms)
-  redis.call('PEXPIRE', hist_key(id), ttl_ms)
+  -- There is a history once an attempt was followed by another, or by a burial.
+  if job.fence ~= '1' or job.noted then redis.call('PEXPIRE', hist_key(id), ttl_ms) end
   if state == 'succeeded' then
     redis.call('DEL', msg_key(id))
   else
@@ -88,8 +92,33 @@ local function end_lease(id, fence, word)
   return job
 end
 
-local function note_attempt(id, entry)
-  if entry ~= '' then redis.call('RPUSH', hist_key(id), entry) end
+-- Leases that `end_lease_later` has ended: queue -> ids, and the slots they free: queue -> site -> number.
+local ended, freed = {}, {}
+
+-- The same for scripts that end many leases well: `settle` writes once what they have in common.
+local function end_lease_later(id, fence, fields)
+  local job = read_job(id, fields)
+  if not job or job.state ~= 'running' or job.fence ~= fence then return nil end
+  local queue = job.queue
+  if not ended[queue] then ended[queue], freed[queue] = {}, {} end
+  table.insert(ended[queue], id)
+  freed[queue][job.site] = (freed[queue][job.site] or 0) + 1
+  return job
+end
+
+local function settle(well)
+  for queue, ids in pairs(ended) do
+    for i = 1, #ids, 1000 do
+      redis.call('ZREM', queue_key(queue, 'leases'), unpack(ids, i, math.min(i + 999, #ids)))
+    end
+    for site, n in pairs(freed[queue]) do free_slot(queue, site, well[site] and 'well', n) end
+  end
+end
+
+local function note_attempt(job, entry)
+  if entry == '' then return end
+  redis.call('RPUSH', hist_key(job.id), entry)
+  job.noted = true
 end
 
 -- Whoever reads it next must know that an earlier delivery may have reached the API.
@@ -99,8 +128,9 @@ local function remember_unsure(job)
   end
 end
 
--- One new record, in its line or among the delayed. `e` is an entry as enqueue.lua describes it.
-local function admit(e)
+-- One new record, in its line or among the delayed. `e` is an entry as enqueue.lua describes it;
+-- `stand(e)` puts it into its line, at once when not given.
+local function admit(e, stand)
   local due = NOW + e.delay_ms
   local delayed = e.delay_ms > 0
   redis.call('SET', msg_key(e.id), e.message)
@@ -116,6 +146,8 @@ local function admit(e)
   redis.call('HSET', job_key(e.id), unpack(fields))
   if delayed then
     redis.call('ZADD', queue_key(e.queue, 'delayed'), due, e.id)
+  elseif stand then
+    stand(e)
   else
     into_line(e.queue, e.site, e.lane, e.id, false)
   end
@@ -130,29 +162,28 @@ local function entry_at(i)
     delay_ms = tonumber(ARGV[i + 8]), deadline_ms = tonumber(ARGV[i + 9]), message = ARGV[i + 10] }
 end
 
--- Take in one entry; says new, known, conflict or again.
+local ACCEPT_FIELDS = { 'state', 'mark' }
+
+-- Take in one entry; says new, known, conflict or again, and the state of the record.
 --   mode "job": the mark is a digest; another digest under the same id is a conflict.
 --   mode "message": the mark is the token of one send; the same token is the same send repeated by the
 --   client, another token for a running message asks for one more run after this one.
-local function accept(e)
-  local job = read_job(e.id)
-  if not job then
-    admit(e)
-    return 'new'
+local function accept(e, stand)
+  local job = read_job(e.id, ACCEPT_FIELDS)
+  if job then
+    local state = job.state
+    if e.mode == 'job' then return job.mark == e.mark and 'known' or 'conflict', state end
+    if job.mark == e.mark or state == 'queued' or state == 'delayed' then return 'known', state end
+    if state == 'running' then
+      redis.call('HSET', job_key(e.id), 'mark', e.mark, 'again', e.delay_ms)
+      redis.call('SET', msg_key(e.id), e.message)
+      return 'again', state
+    end
+    redis.call('DEL', job_key(e.id), out_key(e.id), hist_key(e.id))
+    redis.call('ZREM', P .. 'dead', e.id)
   end
-  if e.mode == 'job' then
-    return job.mark == e.mark and 'known' or 'conflict'
-  end
-  if job.mark == e.mark or job.state == 'queued' or job.state == 'delayed' then return 'known' end
-  if job.state == 'running' then
-    redis.call('HSET', job_key(e.id), 'mark', e.mark, 'again', e.delay_ms)
-    redis.call('SET', msg_key(e.id), e.message)
-    return 'again'
-  end
-  redis.call('DEL', job_key(e.id), out_key(e.id), hist_key(e.id))
-  redis.call('ZREM', P .. 'dead', e.id)
-  admit(e)
-  return 'new'
+  admit(e, stand)
+  return 'new', e.delay_ms > 0 and 'delayed' or 'queued'
 end
 
 -- The same message once more, after delay_ms: it goes on living instead of ending.

@@ -20,7 +20,7 @@ for i = 3, #ARGV, 10 do
       job.attempts = redis.call('HINCRBY', job_key(id), 'attempts', 1)
     end
     if ARGV[i + 4] == '1' then remember_unsure(job) end
-    note_attempt(id, ARGV[i + 5])
+    note_attempt(job, ARGV[i + 5])
     local pause_ms = tonumber(ARGV[i + 6])
     if pause_ms > 0 then throttle(job.site, pause_ms) end
     if ARGV[i + 8] ~= '' then park_refused(job.site, ARGV[i + 8]) end

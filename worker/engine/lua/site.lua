@@ -65,6 +65,15 @@ local function into_line(queue, site, lane, id, head)
   line_up(queue, site)
 end
 
+-- Put new jobs into their line together.
+local function all_into_line(queue, site, lane, ids)
+  for i = 1, #ids, 1000 do
+    redis.call('RPUSH', line_key(queue, site, lane), unpack(ids, i, math.min(i + 999, #ids)))
+  end
+  redis.call('SADD', queue_key(queue, 'lines'), site)
+  line_up(queue, site)
+end
+
 -- Hand out no more jobs of the site; they stay in their lines. With `probe_ms` one of them is tried
 -- then; without, somebody has to resume the site.
 local function park(site, reason, probe_ms)
@@ -107,11 +116,11 @@ local function note_well(site, parked, probe_at)
   end
 end
 
--- A call of the site has ended: its slot is free, and a line that waited for it may go on.
--- `word` is "well" or "failing" when the ending says something about the site.
-local function free_slot(queue, site, word)
+-- A call of the site has ended (or n of them): its slot is free, and a line that waited for it may go
+-- on. `word` is "well" or "failing" when the ending says something about the site.
+local function free_slot(queue, site, word, n)
   local key = site_key(site)
-  local left = redis.call('HINCRBY', key, 'in_flight', -1)
+  local left = redis.call('HINCRBY', key, 'in_flight', -(n or 1))
   if left < 0 then redis.call('HSET', key, 'in_flight', 0) end
   local s = redis.call('HMGET', key, 'max_in_flight', 'failing', 'parked', 'probe_at', 'probe_ms')
   if word == 'well' and (s[2] or s[3]) then
