@@ -24,7 +24,7 @@ from worker.engine.connection import PRODUCER, connect, connect_async
 from worker.engine.keys import Keyspace
 from worker.engine.record import Record, read_records, read_records_async
 from worker.engine.scripts import AsyncScripts, Scripts
-from worker.engine.stream import AsyncFollower, Follower
+from worker.engine.stream import CLAIM_S, AsyncFollower, Follower
 from worker.engine.waiters import LoopThread, Waiters
 from worker.errors import ResultMissingError, ResultTimeoutError
 from worker.job_result import Failure, HostedPage, JobResult
@@ -146,17 +146,20 @@ class ResultReader:
         consumer: str | None = None,
         start: str = "0",
         timeout: float | None = None,
+        claim_after: float = CLAIM_S,
     ) -> Iterator[JobResult]:
         """Follow every ending, at least once.
 
         A result counts as handled when the next one is asked for. Consumers of one group share the
-        endings; what a consumer that died had not handled goes to the others after a minute.
+        endings; what a consumer that died had not handled goes to the others after a while.
 
         Args:
             group: name of the group; it remembers what was handled.
             consumer: name of this consumer; host and process id when None.
             start: where a new group starts: "0" is the oldest kept, "$" only what comes.
             timeout: end after so many seconds without an ending; None never ends.
+            claim_after: seconds after which a result that another consumer has in hand is taken
+                over; longer than the handling of a hundred results takes.
 
         Yields:
             Results, in the order of their endings within a shard.
@@ -167,6 +170,7 @@ class ResultReader:
             group=group,
             consumer=consumer or _consumer_name(),
             start=start,
+            claim_after_s=claim_after,
         )
         try:
             for outcome in follower.follow(timeout):
@@ -261,6 +265,7 @@ class AsyncResultReader:
         consumer: str | None = None,
         start: str = "0",
         timeout: float | None = None,  # noqa: ASYNC109 - ends the iteration, raises nothing
+        claim_after: float = CLAIM_S,
     ) -> AsyncIterator[JobResult]:
         """Follow every ending, at least once; see `ResultReader.follow`."""
         follower = AsyncFollower(
@@ -269,6 +274,7 @@ class AsyncResultReader:
             group=group,
             consumer=consumer or _consumer_name(),
             start=start,
+            claim_after_s=claim_after,
         )
         try:
             async for outcome in follower.follow(timeout):

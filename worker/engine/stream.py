@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import time
 from collections.abc import AsyncIterator, Iterator
@@ -24,8 +25,8 @@ _log = logging.getLogger(__name__)
 READ_MAX: Final = 100
 #: Longest block of one read, ms: below the time the producer's side waits for an answer.
 BLOCK_MS: Final = 500
-#: Milliseconds after which an entry that a consumer took and did not handle goes to another.
-CLAIM_MS: Final = 60_000
+#: Seconds after which an entry that a consumer took and did not handle goes to another.
+CLAIM_S: Final = 60.0
 #: Seconds between tries while Redis is away.
 AWAY_S: Final = 0.5
 
@@ -35,14 +36,24 @@ Entries = list[tuple[bytes, dict[bytes, bytes]]]
 class _Follower:
     """What both followers know: a group's name and place."""
 
-    def __init__(self, keyspace: Keyspace, *, group: str, consumer: str, start: str) -> None:
+    def __init__(
+        self,
+        keyspace: Keyspace,
+        *,
+        group: str,
+        consumer: str,
+        start: str,
+        claim_after_s: float = CLAIM_S,
+    ) -> None:
         self._streams = [keyspace.stream(shard) for shard in range(keyspace.shards)]
         self._group = group
         self._consumer = consumer
         self._start = start
         # What this consumer took before and never handled comes first.
         self._cursor = dict.fromkeys(self._streams, b"0")
-        self._claimed = 0.0
+        self._claim_after_s = claim_after_s
+        #: Monotonic seconds at which each stream is next looked through for what others left.
+        self._claim_at = dict.fromkeys(self._streams, 0.0)
 
     def _block_ms(self) -> int:
         return max(1, BLOCK_MS // len(self._streams))
@@ -68,20 +79,27 @@ class _Follower:
             self._cursor[stream] = entries[-1][0] if entries else b">"
         return [(entry_id, fields) for entry_id, fields in entries if fields]
 
-    def _claim_is_due(self) -> bool:
-        if time.monotonic() - self._claimed < CLAIM_MS / 1000:
-            return False
-        self._claimed = time.monotonic()
-        return True
+    def _claim_is_due(self, stream: str) -> bool:
+        return time.monotonic() >= self._claim_at[stream]
+
+    def _claimed(self, stream: str, reply: Any) -> Entries:
+        """Read the reply to a claim; while it is a full one, the next read claims on."""
+        if len(reply[1]) < READ_MAX:
+            self._claim_at[stream] = time.monotonic() + self._claim_after_s
+        return [(one[0], one[1]) for one in reply[1] if one[1]]
 
     def _claim_arguments(self, stream: str) -> dict[str, Any]:
         return {
             "name": stream,
             "groupname": self._group,
             "consumername": self._consumer,
-            "min_idle_time": CLAIM_MS,
+            "min_idle_time": round(self._claim_after_s * 1000),
             "count": READ_MAX,
         }
+
+
+def _is_group_gone(error: ResponseError) -> bool:
+    return "NOGROUP" in str(error) or "no such key" in str(error)
 
 
 class Follower(_Follower):
@@ -92,9 +110,10 @@ class Follower(_Follower):
         keyspace: names of the keys.
         group, consumer: who follows.
         start: where a new group starts.
+        claim_after_s: seconds after which what another consumer took and did not handle is taken.
     """
 
-    def __init__(self, client: redis.Redis, keyspace: Keyspace, **place: str) -> None:
+    def __init__(self, client: redis.Redis, keyspace: Keyspace, **place: Any) -> None:
         super().__init__(keyspace, **place)
         self._client = client
 
@@ -115,6 +134,13 @@ class Follower(_Follower):
                     _log.warning("not following outcomes: %s", error)
                     time.sleep(AWAY_S)
                     continue
+                except ResponseError as error:
+                    if not _is_group_gone(error):
+                        raise
+                    self._start = "0"  # all there is now came after what was lost
+                    with contextlib.suppress(BrokerError):
+                        self._make_groups()
+                    continue
                 for entry_id, fields in entries:
                     yield fields[b"outcome"]
                     heard = time.monotonic()
@@ -130,10 +156,10 @@ class Follower(_Follower):
                         raise
 
     def _next(self, stream: str) -> Entries:
-        if self._claim_is_due():
-            claimed: Any = self._client.xautoclaim(**self._claim_arguments(stream))
-            if claimed[1]:
-                return [(one[0], one[1]) for one in claimed[1] if one[1]]
+        if self._claim_is_due(stream):
+            reply: Any = self._client.xautoclaim(**self._claim_arguments(stream))
+            if entries := self._claimed(stream, reply):
+                return entries
         return self._entries_of(stream, self._client.xreadgroup(**self._read_arguments(stream)))
 
     def _handled(self, stream: str, entry_id: bytes) -> None:
@@ -147,7 +173,7 @@ class Follower(_Follower):
 class AsyncFollower(_Follower):
     """Follows for asyncio; arguments as of `Follower`."""
 
-    def __init__(self, client: redis.asyncio.Redis, keyspace: Keyspace, **place: str) -> None:
+    def __init__(self, client: redis.asyncio.Redis, keyspace: Keyspace, **place: Any) -> None:
         super().__init__(keyspace, **place)
         self._client = client
 
@@ -168,6 +194,13 @@ class AsyncFollower(_Follower):
                     _log.warning("not following outcomes: %s", error)
                     await asyncio.sleep(AWAY_S)
                     continue
+                except ResponseError as error:
+                    if not _is_group_gone(error):
+                        raise
+                    self._start = "0"  # all there is now came after what was lost
+                    with contextlib.suppress(BrokerError):
+                        await self._make_groups()
+                    continue
                 for entry_id, fields in entries:
                     yield fields[b"outcome"]
                     heard = time.monotonic()
@@ -185,10 +218,10 @@ class AsyncFollower(_Follower):
                         raise
 
     async def _next(self, stream: str) -> Entries:
-        if self._claim_is_due():
-            claimed: Any = await self._client.xautoclaim(**self._claim_arguments(stream))
-            if claimed[1]:
-                return [(one[0], one[1]) for one in claimed[1] if one[1]]
+        if self._claim_is_due(stream):
+            reply: Any = await self._client.xautoclaim(**self._claim_arguments(stream))
+            if entries := self._claimed(stream, reply):
+                return entries
         reply = await self._client.xreadgroup(**self._read_arguments(stream))
         return self._entries_of(stream, reply)
 
