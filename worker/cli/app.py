@@ -10,6 +10,7 @@ import typer
 
 from worker.cli.aside import dead, held
 from worker.cli.demo import demo
+from worker.cli.desk import examples
 from worker.cli.doctor import doctor
 from worker.cli.enqueue import enqueue
 from worker.cli.fleet import queues, workers
@@ -19,6 +20,7 @@ from worker.cli.result import result
 from worker.cli.results import results
 from worker.cli.sandbox import sandbox
 from worker.cli.sites import sites
+from worker.cli.stats import stats
 from worker.cli.version import version
 from worker.cli.worker import worker
 
@@ -45,3 +47,5 @@ for _name, _group in (
 
 for _command in (workers, queues):
     app.command()(_command)
+
+app.command(epilog=examples("stats --watch", "stats --minutes 5 --json"))(stats)
