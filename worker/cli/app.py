@@ -9,6 +9,7 @@ from __future__ import annotations
 import typer
 
 from worker.cli.aside import dead, held
+from worker.cli.dashboard import dashboard
 from worker.cli.demo import demo
 from worker.cli.desk import examples
 from worker.cli.doctor import doctor
@@ -45,7 +46,7 @@ for _name, _group in (
 ):  # fmt: skip
     app.add_typer(_group, name=_name, context_settings={"help_option_names": ["--help", "-h"]})
 
-for _command in (workers, queues):
+for _command in (dashboard, workers, queues):
     app.command()(_command)
 
 app.command(epilog=examples("stats --watch", "stats --minutes 5 --json"))(stats)

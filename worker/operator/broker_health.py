@@ -11,7 +11,7 @@ import redis
 
 from worker.engine.away import speaking_to_redis
 
-__all__ = ["BrokerHealth", "read_clock_ms", "read_health"]
+__all__ = ["BrokerHealth", "read_health"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,14 +67,6 @@ def read_health(client: redis.Redis) -> BrokerHealth:
         listening=int(info.get("blocked_clients", 0)),
         problem=_problem(info, limit, policy),
     )
-
-
-def read_clock_ms(client: redis.Redis) -> int:
-    """Give the time of Redis, Unix ms."""
-    with speaking_to_redis():
-        reply: Any = client.time()
-    seconds, microseconds = next(iter(reply.values())) if isinstance(reply, dict) else reply
-    return int(seconds) * 1000 + int(microseconds) // 1000
 
 
 def _of_one(reply: Any) -> Mapping[str, Any]:

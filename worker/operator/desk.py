@@ -8,14 +8,17 @@ from typing import Any, Self, cast
 import redis
 
 from worker.budgets import pace_of
+from worker.engine.away import speaking_to_redis
 from worker.engine.broker import Budget
 from worker.engine.connection import PRODUCER, connect
 from worker.engine.keys import Keyspace
 from worker.engine.record import Record, read_records
 from worker.engine.scripts import Scripts
 from worker.errors import ReplayRefusedError, ResultError, ResultMissingError
+from worker.observe.queue_figures import redis_now_ms
+from worker.observe.series import Point, read_series
 from worker.operator.audit import Audit
-from worker.operator.broker_health import BrokerHealth, read_clock_ms, read_health
+from worker.operator.broker_health import BrokerHealth, read_health
 from worker.operator.job_query import Found, JobQuery, find_jobs
 from worker.operator.payload import existing_messages, mask, read_payload
 from worker.operator.queue_state import QueueState, read_queues
@@ -58,7 +61,8 @@ class Operator:
 
     def now_ms(self) -> int:
         """Give the time of Redis, Unix ms."""
-        return read_clock_ms(self._client)
+        with speaking_to_redis():
+            return redis_now_ms(self._client)
 
     def health(self) -> BrokerHealth:
         """Ask Redis how it is."""
@@ -92,6 +96,10 @@ class Operator:
         """Give every queue, by name."""
         return read_queues(self._client, self._keyspace)
 
+    def series(self, minutes: int = 60) -> list[Point]:
+        """Give what workers did in the last minutes, up to 120; oldest first."""
+        return read_series(self._client, self._keyspace, minutes)
+
     def find(self, query: JobQuery) -> Found:
         """Find jobs, enqueued last first."""
         names = {site.name for site in self.sites()} | set(self._settings.sites)
@@ -111,19 +119,22 @@ class Operator:
             raise ResultMissingError(job_id)
         return found, events_of(found)
 
-    def payload(self, job_id: str, *, reveal: bool = False) -> dict[str, Any] | None:
+    def payload(
+        self, job_id: str, *, reveal: bool = False, who: str | None = None
+    ) -> dict[str, Any] | None:
         """Read what a job carries.
 
         Args:
             job_id: its id.
             reveal: give the values too; without it only the structure is given.
+            who: name for the audit list; the operator's when None.
 
         Returns:
             `{"payload": {...}, "options": {...}}`, or None when it was dropped.
         """
         found = read_payload(self._client, self._keyspace, job_id)
         if reveal:
-            self._note("reveal", job_id)
+            self._note("reveal", job_id, who=who)
             return found
         return None if found is None else mask(found)
 

@@ -1,0 +1,121 @@
+"""Dashboards to visit: in this process for a client, with a fleet below them for a browser."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from playwright.sync_api import BrowserContext
+from rig.chromium import chromium
+from rig.command import clean
+from rig.processes import Process, Processes
+from rig.sandbox import API_KEY, SITE, SandboxServer
+from rig.server import RedisServer
+from rig.shelf import Shelf
+from rig.visitor import Visitor
+from rig.waiting import until
+
+from worker import Producer, Settings
+from worker.dashboard.app import create_app
+from worker.dashboard.house import House
+from worker.dashboard.options import Options
+from worker.operator import Operator
+
+Visit = Callable[..., Visitor]
+
+
+@pytest.fixture
+def shelf(redis_url: str) -> Iterator[Shelf]:
+    """Jobs in any state, on an empty database."""
+    made = Shelf(redis_url)
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def visit(shelf: Shelf) -> Iterator[Visit]:
+    """Open a dashboard on the shelf's database, `visit(read_only=True)`, and give its visitor."""
+    opened: list[Operator | Visitor] = []
+
+    def come(*, base_url: str = "http://127.0.0.1:8500", **options: Any) -> Visitor:
+        desk = Operator(shelf.settings)
+        house = House(options=Options(**options), settings=shelf.settings, desk=desk)
+        visitor = Visitor(create_app(house), base_url=base_url)
+        opened.extend((visitor, desk))
+        return visitor
+
+    yield come
+    for one in opened:
+        one.close()
+
+
+class Stack:
+    """A server, the sandbox, a worker and a dashboard, each a process.
+
+    Attributes:
+        url: origin of the dashboard.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.server = RedisServer(folder / "redis").start()
+        self.sandbox = SandboxServer(folder / "sandbox").start()
+        (folder / "processes").mkdir()
+        self._spawn = Processes(folder / "processes")
+        self.environ = {
+            "LARGESSE_REDIS_URL": self.server.url,
+            "CHARGEBEE_SITE": SITE,
+            "CHARGEBEE_API_KEY": API_KEY,
+            "CHARGEBEE_API_URL": self.sandbox.url,
+            "CHARGEBEE_RATE_PER_MINUTE": "600",
+            "LARGESSE_WINDOW_MINUTES": "0.01",
+            "LARGESSE_GIFT_CHECKOUT_BASE_MS": "1500",
+        }
+        self.producer = Producer(Settings.from_env(self.environ))
+        self.desk = Operator(Settings.from_env(self.environ))
+        self._spawn(
+            ["python", "-m", "worker.cli", "worker", "-p", "1", "-t", "8", "--grace", "2"],
+            env=clean(self.environ), name="worker",
+        )  # fmt: skip
+        until(self.desk.sites, timeout_s=30, what="the worker")
+        self.url = self.open("--reveal")
+
+    def open(self, *words: str, env: dict[str, str] | None = None) -> str:
+        """Start a dashboard and give its origin."""
+        process = self._spawn(
+            ["python", "-m", "worker.cli", "dashboard", "--port", "0", *words],
+            env=clean({**self.environ, **(env or {})}), name="dashboard",
+        )  # fmt: skip
+        return str(until(lambda: _ready(process), timeout_s=30, what="the dashboard"))
+
+    def close(self) -> None:
+        """End everything."""
+        self._spawn.end()
+        self.producer.close()
+        self.desk.close()
+        self.sandbox.stop()
+        self.server.stop()
+
+
+def _ready(process: Process) -> str | None:
+    if not process.running:
+        raise RuntimeError(f"the dashboard ended at start:\n{process.output()[-2000:]}")
+    lines = [line for line in process.output().splitlines() if line.startswith("{")]
+    return str(json.loads(lines[0])["url"]) if lines else None
+
+
+@pytest.fixture(scope="session")
+def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+    """One running system for all browser tests; each looks after its own jobs."""
+    made = Stack(tmp_path_factory.mktemp("stack"))
+    yield made
+    made.close()
+
+
+@pytest.fixture(scope="session")
+def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[BrowserContext]:
+    """One Chromium for all of them."""
+    with chromium(tmp_path_factory.mktemp("browser") / "profile") as context:
+        yield context

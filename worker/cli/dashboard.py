@@ -1,0 +1,56 @@
+"""`largesse dashboard`."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from worker.cli.exits import Exit
+from worker.cli.output import fail
+
+__all__ = ["dashboard"]
+
+
+def dashboard(
+    *,
+    host: Annotated[
+        str,
+        typer.Option(
+            help="Address to listen on; beyond this machine only with a password or token."
+        ),
+    ] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=0, max=65535, help="0 = any free port.")] = 8500,
+    read_only: Annotated[
+        bool, typer.Option("--read-only", help="Only show: no replay, no pause, no other move.")
+    ] = False,
+    reveal: Annotated[
+        bool,
+        typer.Option("--reveal", help="Let values be looked at; each look is in the audit list."),
+    ] = False,
+) -> None:
+    """Serve the web page for those who look after the queue.
+
+    One JSON line on stdout says when it is ready: {"event": "dashboard.ready", "url", "pid"}.
+    LARGESSE_DASHBOARD_PASSWORD and LARGESSE_DASHBOARD_TOKEN say who may come in.
+    """
+    try:
+        from worker.dashboard.house import House  # noqa: PLC0415 - Starlette is heavy
+        from worker.dashboard.options import Options  # noqa: PLC0415
+        from worker.dashboard.server import bind, serve  # noqa: PLC0415
+    except ModuleNotFoundError as error:
+        need = f"{error.name} is not installed. Install it with: pip install 'largesse[dashboard]'"
+        fail(need, Exit.SETTINGS)
+    from worker.operator import Operator  # noqa: PLC0415
+    from worker.settings import Settings  # noqa: PLC0415
+
+    settings = Settings.from_env()
+    options = Options.from_env(
+        host=host, port=port, read_only=read_only or None, reveal=reveal or None
+    )
+    try:
+        sock = bind(host, port)
+    except OSError as error:
+        fail(f"{host}:{port} cannot be listened on: {error.strerror}.", Exit.SETTINGS)
+    with Operator(settings) as desk:
+        serve(House(options=options, settings=settings, desk=desk), sock)

@@ -1,0 +1,7 @@
+"""The web page for those who look after a queue.
+
+    browser -> gate (who, headers) -> pages -> Operator -> Redis
+                                      live  -> the same, again and again
+
+It imports neither the API client nor the actors: it never calls the API.
+"""

@@ -1,0 +1,86 @@
+"""Turning a function into a page or into a move: threads, forms, protection from forgery."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import Final
+from urllib.parse import parse_qs, urlsplit
+
+from starlette.concurrency import run_in_threadpool
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import RedirectResponse, Response
+
+from worker.dashboard.gate import is_right
+from worker.dashboard.house import House, session_of
+
+__all__ = ["Form", "Handler", "action", "back", "page", "read_form"]
+
+#: Bytes of a form: 500 ids of jobs have 20 kB.
+BODY_MAX: Final = 256 * 1024
+
+#: Names to all their values.
+Form = dict[str, list[str]]
+Handler = Callable[[Request], Awaitable[Response]]
+
+
+def page(house: House, show: Callable[[House, Request], Response]) -> Handler:
+    """Make a page out of a function that may block."""
+
+    async def shown(request: Request) -> Response:
+        return await run_in_threadpool(show, house, request)
+
+    return shown
+
+
+def action(
+    house: House, move: Callable[[House, Request, Form], Response], *, changes: bool = True
+) -> Handler:
+    """Make a move out of a function that may block; its form must hold the session's secret.
+
+    Args:
+        house: the dashboard.
+        move: what to do with the form.
+        changes: whether read-only forbids it.
+    """
+
+    async def moved(request: Request) -> Response:
+        form = await read_form(request)
+        session = session_of(request)
+        by_token = "authorization" in request.headers
+        if not by_token and not is_right(one(form, "csrf"), session.csrf):
+            raise HTTPException(403, "The form was too old. Go back, load the page again.")
+        if changes and house.options.read_only:
+            raise HTTPException(403, "This dashboard only shows: it is read-only.")
+        return await run_in_threadpool(move, house, request, form)
+
+    return moved
+
+
+async def read_form(request: Request) -> Form:
+    """Read a form that is not large.
+
+    Raises:
+        HTTPException: 413 when it is, 400 when it is none.
+    """
+    body = b""
+    async for part in request.stream():
+        body += part
+        if len(body) > BODY_MAX:
+            raise HTTPException(413, "That is too much for one form.")
+    try:
+        return parse_qs(body.decode(), keep_blank_values=True, max_num_fields=2000)
+    except ValueError:
+        raise HTTPException(400, "That is no form.") from None
+
+
+def one(form: Form, name: str) -> str:
+    """Give the one value of a field; "" when it is missing."""
+    return form.get(name, [""])[0].strip()
+
+
+def back(to: str) -> RedirectResponse:
+    """Go to a page of this dashboard after a move, and nowhere else."""
+    parts = urlsplit(to)
+    safe = to.startswith("/") and not (parts.scheme or parts.netloc) and "\\" not in to
+    return RedirectResponse(to if safe and not to.startswith("//") else "/", 303)

@@ -1,0 +1,163 @@
+"""Charts as SVG: the numbers are turned into places here, the template only writes them down."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Final
+
+__all__ = ["Bar", "Bars", "Lines", "Tick", "bars", "lines"]
+
+#: Size of the drawing area in its own units; the page scales it.
+WIDTH: Final = 600
+HEIGHT: Final = 130
+#: Outcomes from the axis up: what went well is the ground that the rest stands on.
+ORDER: Final = ("succeeded", "cancelled", "expired", "held", "failed")
+_STEPS: Final = (1, 2, 5)
+
+
+@dataclass(frozen=True, slots=True)
+class Tick:
+    """A mark of an axis: its place and its text."""
+
+    at: float
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Bar:
+    """One rectangle."""
+
+    name: str
+    x: float
+    y: float
+    width: float
+    height: float
+
+
+@dataclass(frozen=True, slots=True)
+class Bars:
+    """Stacked bars, a minute each.
+
+    Attributes:
+        bars: rectangles.
+        names: outcomes that occur, in their order.
+        x_ticks, y_ticks: marks.
+        rows: the same as numbers: time and one number for each of the names.
+    """
+
+    bars: list[Bar]
+    names: list[str]
+    x_ticks: list[Tick]
+    y_ticks: list[Tick]
+    rows: list[tuple[str, list[int]]]
+
+
+@dataclass(frozen=True, slots=True)
+class Lines:
+    """Lines over minutes, with gaps where nothing was measured.
+
+    Attributes:
+        paths: name to the points of each unbroken piece, as an SVG polyline has them.
+        dots: name to single points that no line reaches.
+        x_ticks, y_ticks: marks.
+        rows: the same as numbers: time and one number of seconds, or None, for each of the names.
+        names: of the lines.
+    """
+
+    paths: dict[str, list[str]]
+    dots: dict[str, list[tuple[float, float]]]
+    x_ticks: list[Tick]
+    y_ticks: list[Tick]
+    rows: list[tuple[str, list[float | None]]]
+    names: list[str]
+
+
+def bars(minutes: Sequence[int], values: Mapping[int, Mapping[str, int]]) -> Bars:
+    """Draw stacked bars.
+
+    Args:
+        minutes: Unix ms of all minutes, in order, empty ones too.
+        values: minute to outcome to count.
+    """
+    names = [name for name in ORDER if any(one.get(name) for one in values.values())]
+    top = _nice(max((sum(one.values()) for one in values.values()), default=0))
+    step = WIDTH / max(1, len(minutes))
+    drawn: list[Bar] = []
+    for place, minute in enumerate(minutes):
+        y = float(HEIGHT)
+        for name in names:
+            height = values.get(minute, {}).get(name, 0) / top * HEIGHT
+            y -= height
+            if height:
+                drawn.append(
+                    Bar(name, round(place * step + step * 0.1, 2), round(y, 2),
+                        round(step * 0.8, 2), round(height, 2))
+                )  # fmt: skip
+    rows = [
+        (_clock(minute), [values.get(minute, {}).get(name, 0) for name in names])
+        for minute in minutes
+    ]
+    return Bars(drawn, names, _times(minutes), _levels(top, "{:g}"), rows)
+
+
+def lines(minutes: Sequence[int], values: Mapping[str, Mapping[int, float | None]]) -> Lines:
+    """Draw lines.
+
+    Args:
+        minutes: Unix ms of all minutes, in order.
+        values: name to minute to seconds; a minute without is a gap.
+    """
+    measured = [x for one in values.values() for x in one.values() if x is not None]
+    top = _nice(max(measured, default=0.0) * 1000) / 1000
+    step = WIDTH / max(1, len(minutes))
+    paths: dict[str, list[str]] = {}
+    dots: dict[str, list[tuple[float, float]]] = {}
+    for name, one in values.items():
+        pieces: list[list[tuple[float, float]]] = [[]]
+        for place, minute in enumerate(minutes):
+            value = one.get(minute)
+            if value is None:
+                pieces.append([])
+            else:
+                y = HEIGHT - value / top * HEIGHT
+                pieces[-1].append((round((place + 0.5) * step, 2), round(y, 2)))
+        paths[name] = [
+            " ".join(f"{x},{y}" for x, y in piece) for piece in pieces if len(piece) > 1
+        ]
+        dots[name] = [piece[0] for piece in pieces if len(piece) == 1]
+    rows = [(_clock(minute), [one.get(minute) for one in values.values()]) for minute in minutes]
+    y_ticks = [Tick(tick.at, _duration(float(tick.text))) for tick in _levels(top, "{!r}")]
+    return Lines(paths, dots, _times(minutes), y_ticks, rows, list(values))
+
+
+def _nice(value: float) -> float:
+    """Give the next round number: 1, 2 or 5 with zeros."""
+    scale = 1.0
+    while True:
+        for step in _STEPS:
+            if value <= step * scale:
+                return step * scale
+        scale *= 10
+
+
+def _levels(top: float, form: str) -> list[Tick]:
+    return [Tick(HEIGHT - HEIGHT * part, form.format(top * part)) for part in (0.0, 0.5, 1.0)]
+
+
+def _times(minutes: Sequence[int]) -> list[Tick]:
+    step = WIDTH / max(1, len(minutes))
+    return [
+        Tick(round((place + 0.5) * step, 2), _clock(minute))
+        for place, minute in enumerate(minutes)
+        if (minute // 60_000) % 15 == 0
+    ]
+
+
+def _clock(at_ms: int) -> str:
+    return f"{datetime.fromtimestamp(at_ms / 1000, UTC):%H:%M}"
+
+
+def _duration(value_s: float) -> str:
+    return f"{value_s * 1000:g} ms" if value_s < 1 else f"{value_s:g} s"

@@ -1,0 +1,41 @@
+"""What every page needs: the desk, the options, the sessions."""
+
+from __future__ import annotations
+
+import threading
+from dataclasses import dataclass, field
+
+from starlette.requests import Request
+
+from worker.dashboard.options import Options
+from worker.dashboard.sessions import Doorkeeper, Session, Sessions
+from worker.operator import Operator
+from worker.settings import Settings
+
+__all__ = ["House", "session_of"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class House:
+    """One dashboard.
+
+    Attributes:
+        options: how it is served.
+        settings: sites and the window.
+        desk: looks and moves.
+        sessions, doorkeeper: who is in.
+        stopping: set when the process is asked to end.
+    """
+
+    options: Options
+    settings: Settings
+    desk: Operator
+    sessions: Sessions = field(default_factory=Sessions)
+    doorkeeper: Doorkeeper = field(default_factory=Doorkeeper)
+    stopping: threading.Event = field(default_factory=threading.Event)
+
+
+def session_of(request: Request) -> Session:
+    """Give the session that the gate found."""
+    session: Session = request.scope["state"]["session"]
+    return session

@@ -1,0 +1,74 @@
+"""The process: a bound socket, uvicorn on it, one line when it is ready, a prompt end."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import sys
+from typing import Final
+
+import uvicorn
+
+from worker.dashboard.app import create_app
+from worker.dashboard.house import House
+
+__all__ = ["bind", "serve"]
+
+#: Seconds that requests in progress get when the process is asked to end.
+GRACE_S: Final = 2
+
+
+def bind(host: str, port: int) -> socket.socket:
+    """Take a port; 0 for any free one.
+
+    Raises:
+        OSError: it is taken, or the address is not one of this machine.
+    """
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    sock = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        sock.bind((host, port))
+    except OSError:
+        sock.close()
+        raise
+    return sock
+
+
+class _Server(uvicorn.Server):
+    """uvicorn that says when it is ready and ends the streams of events first."""
+
+    def __init__(self, house: House, url: str) -> None:
+        config = uvicorn.Config(
+            create_app(house),
+            ws="none",
+            lifespan="off",
+            log_config=None,
+            access_log=False,
+            server_header=False,
+            proxy_headers=False,
+            timeout_graceful_shutdown=GRACE_S,
+        )
+        super().__init__(config)
+        self._house = house
+        self._url = url
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Listen, and say so."""
+        await super().startup(sockets)
+        ready = {"event": "dashboard.ready", "url": self._url, "pid": os.getpid()}
+        sys.stdout.write(json.dumps(ready) + "\n")
+        sys.stdout.flush()
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """End."""
+        self._house.stopping.set()
+        await super().shutdown(sockets)
+
+
+def serve(house: House, sock: socket.socket) -> None:
+    """Run until SIGTERM or SIGINT."""
+    host, port = sock.getsockname()[:2]
+    url = f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+    _Server(house, url).run(sockets=[sock])

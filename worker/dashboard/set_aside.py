@@ -1,0 +1,138 @@
+"""Dead letters and held jobs: grouped by reason, filtered, replayed or discarded."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+from urllib.parse import urlencode
+
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from schemas import KINDS
+from worker.dashboard.action import Form, action, back, one, page
+from worker.dashboard.house import House, session_of
+from worker.dashboard.templating import render
+from worker.errors import ResultError
+from worker.operator import SetAside
+from worker.operator.filters import Filter
+from worker.operator.set_aside import Which
+from worker.operator.span import parse_since
+
+__all__ = ["routes"]
+
+#: Jobs that one page looks at: groups are counted over these.
+LOOK_MAX: Final = 5_000
+#: Rows of a page, and jobs of one move.
+ROWS: Final = 200
+_FIELDS: Final = ("site", "kind", "code", "reason", "since")
+
+
+def routes(house: House) -> list[Route]:
+    """Give `/dead`, `/held` and their moves."""
+    return [
+        route
+        for which in ("dead", "held")
+        for route in (
+            Route(f"/{which}", page(house, _list), methods=["GET"]),
+            Route(f"/{which}/plan", action(house, _plan), methods=["POST"]),
+            Route(f"/{which}/move", action(house, _move), methods=["POST"]),
+        )
+    ]
+
+
+def _list(house: House, request: Request) -> Response:
+    which = _which(request)
+    given = {name: request.query_params.get(name, "").strip() for name in _FIELDS}
+    now_ms = house.desk.now_ms()
+    chosen, problem = _filter(given, now_ms)
+    seen = Filter().choose(house.desk.set_aside(which), LOOK_MAX)
+    fitting = [] if chosen is None else chosen.choose(seen, None)
+    names = sorted({site.name for site in house.desk.sites()} | set(house.settings.sites))
+    return render(
+        house, request, "aside.html", which=which, given=given, groups=_groups(which, fitting),
+        rows=[_row(entry) for entry in fitting[:ROWS]], total=len(fitting),
+        shown=min(ROWS, len(fitting)),
+        is_partial=len(seen) == LOOK_MAX, names=names, kinds=KINDS, now_ms=now_ms,
+        problem=problem, counts=house.desk.counts(), is_filtered=any(given.values()),
+    )  # fmt: skip
+
+
+def _plan(house: House, request: Request, form: Form) -> Response:
+    """Spell out what a move would do to each of the chosen jobs, and ask."""
+    which, ids = _which(request), form.get("job", [])[:ROWS]
+    session = session_of(request)
+    if not ids:
+        session.say("No job was chosen.", tone="bad")
+        return back(f"/{which}")
+    move = one(form, "move")
+    plans = list(house.desk.plan(ids, new_key=move == "replay-new").values())
+    return render(
+        house, request, "plan.html", which=which, move=move, plans=plans, ids=ids,
+        accepted=[plan for plan in plans if plan.is_accepted], counts=house.desk.counts(),
+    )  # fmt: skip
+
+
+def _move(house: House, request: Request, form: Form) -> Response:
+    which, move = _which(request), one(form, "move")
+    session = session_of(request)
+    done, refused = 0, []
+    for job_id in form.get("job", [])[:ROWS]:
+        try:
+            if move == "discard":
+                house.desk.discard(job_id, who=session.who)
+            else:
+                house.desk.replay(job_id, new_key=move == "replay-new", who=session.who)
+            done += 1
+        except ResultError as error:
+            refused.append(str(error))
+    word = "discarded" if move == "discard" else "in their lines again"
+    session.say(f"{done} {'job is' if done == 1 else 'jobs are'} {word}.")
+    if refused:
+        session.say(f"{len(refused)} refused. The first: {refused[0]}", tone="bad")
+    return back(f"/{which}")
+
+
+def _which(request: Request) -> Which:
+    return "held" if request.url.path.startswith("/held") else "dead"
+
+
+def _filter(given: Mapping[str, str], now_ms: int) -> tuple[Filter | None, str | None]:
+    since_ms = None
+    if given["since"]:
+        try:
+            since_ms = parse_since(given["since"], now_ms)
+        except ValueError as error:
+            return None, f"“Since” {error}."
+    return Filter(
+        site=given["site"] or None,
+        kind=given["kind"] or None,
+        code=given["code"] or None,
+        reason=given["reason"] or None,
+        since_ms=since_ms,
+    ), None
+
+
+def _groups(which: Which, jobs: Sequence[SetAside]) -> list[dict[str, Any]]:
+    counted = Counter((_code(why), why["reason"]) for why in (job.why() for job in jobs))
+    return [
+        {
+            "code": code,
+            "reason": reason,
+            "count": count,
+            "link": f"/{which}?{urlencode({'code': code or '', 'reason': reason or ''})}",
+        }
+        for (code, reason), count in counted.most_common(50)
+    ]
+
+
+def _code(why: Mapping[str, Any]) -> str | None:
+    found = why["api_error_code"] or why["status"] or why["class"]
+    return None if found is None else str(found)
+
+
+def _row(job: SetAside) -> dict[str, Any]:
+    entry = job.as_json()
+    return {**entry, "code": _code(entry)}

@@ -1,0 +1,73 @@
+"""Sites: what each allows, what waits for it, and its brakes."""
+
+from __future__ import annotations
+
+import math
+from typing import Final
+
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from worker.dashboard.action import Form, action, back, one, page
+from worker.dashboard.house import House, session_of
+from worker.dashboard.templating import render
+
+__all__ = ["routes"]
+
+#: Calls a minute; what is above is a slip of the finger.
+RATE_MAX: Final = 1_000_000
+#: Characters of a reason.
+REASON_MAX: Final = 200
+
+
+def routes(house: House) -> list[Route]:
+    """Give `/sites` and its moves."""
+    return [
+        Route("/sites", page(house, _list), methods=["GET"]),
+        Route("/sites/{site}/{move}", action(house, _move), methods=["POST"]),
+    ]
+
+
+def _list(house: House, request: Request) -> Response:
+    return render(
+        house, request, "sites.html", sites=house.desk.sites(), now_ms=house.desk.now_ms(),
+        counts=house.desk.counts(),
+    )  # fmt: skip
+
+
+def _move(house: House, request: Request, form: Form) -> Response:
+    site, move = request.path_params["site"], request.path_params["move"]
+    if site not in {known.name for known in house.desk.sites()}:
+        raise HTTPException(404, "No such site is known.")
+    session = session_of(request)
+    if move == "pause":
+        reason = one(form, "reason")[:REASON_MAX] or "paused by hand"
+        house.desk.pause(site, reason=reason, who=session.who)
+        session.say(f"{site} is paused. Its jobs stay in their lines; those that run will end.")
+    elif move == "resume":
+        resumed = house.desk.resume(site, who=session.who)
+        session.say(f"{site} goes on." if resumed else f"Nothing held {site} back.")
+    elif move == "rate":
+        _set_rate(house, request, form, site)
+    else:
+        raise HTTPException(404, "There is no such move.")
+    return back("/sites")
+
+
+def _set_rate(house: House, request: Request, form: Form, site: str) -> None:
+    session = session_of(request)
+    if one(form, "to") == "settings":
+        house.desk.set_rate(site, None, who=session.who)
+        session.say(f"{site} goes at the pace of the settings.")
+        return
+    try:
+        rate = float(one(form, "rate"))
+    except ValueError:
+        rate = math.nan
+    if not 0 <= rate <= RATE_MAX:
+        session.say("The rate is a number of calls a minute from 0.", tone="bad")
+        return
+    house.desk.set_rate(site, rate, who=session.who)
+    session.say(f"{site} goes at {rate:g} calls a minute." if rate else f"{site} has no limit.")

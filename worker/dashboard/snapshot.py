@@ -1,0 +1,162 @@
+"""What the overview shows, read at one moment."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from worker.dashboard.chart import Bars, Lines, bars, lines
+from worker.observe.figures import Times
+from worker.observe.series import Point, merge
+from worker.operator import Operator, SiteState
+from worker.operator.broker_health import BrokerHealth
+from worker.operator.queue_state import QueueState
+from worker.operator.worker_state import WorkerState
+
+__all__ = ["Snapshot", "Snapshots", "take"]
+
+MINUTE_MS: Final = 60_000
+MINUTES: Final = 60
+#: Seconds for which a snapshot is shown to everybody: many viewers cost as much as one.
+FRESH_S: Final = 1.5
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Snapshot:
+    """The overview.
+
+    Attributes:
+        now_ms: Redis time of the reading, Unix ms.
+        queues, workers, sites, health, counts: as `Operator` gives them.
+        hour: all that workers did in the last hour, or None when they did nothing.
+        minute: the same of the last whole minute.
+        rows: the hour of each site and kind, in order.
+        jobs, way, api: charts.
+    """
+
+    now_ms: int
+    queues: list[QueueState]
+    workers: list[WorkerState]
+    sites: list[SiteState]
+    health: BrokerHealth
+    counts: Mapping[str, int]
+    hour: Point | None
+    minute: Point | None
+    rows: list[Point]
+    jobs: Bars
+    way: Lines
+    api: Lines
+
+    @property
+    def waiting(self) -> int:
+        """Jobs in all lines."""
+        return sum(sum(one.waiting.values()) for one in self.queues)
+
+    @property
+    def delayed(self) -> int:
+        """Jobs that wait for a time of their own."""
+        return sum(one.delayed for one in self.queues)
+
+    @property
+    def running(self) -> int:
+        """Jobs in the hands of workers."""
+        return sum(one.running for one in self.queues)
+
+    @property
+    def oldest_ms(self) -> int:
+        """How long the oldest waiting job has waited, ms."""
+        return max((one.oldest_ms(self.now_ms) for one in self.queues), default=0)
+
+    @property
+    def held_back(self) -> list[SiteState]:
+        """Sites that are parked or paused."""
+        return [one for one in self.sites if one.state(self.now_ms) in {"parked", "paused"}]
+
+
+def take(desk: Operator, site: str | None = None, kind: str | None = None) -> Snapshot:
+    """Read everything the overview shows.
+
+    Args:
+        desk: the looks.
+        site: figures of this one alone; of all when None. Depths are always of all.
+        kind: the same.
+
+    Raises:
+        BrokerUnavailableError: Redis is away.
+    """
+    now_ms = desk.now_ms()
+    points = [
+        one
+        for one in desk.series(MINUTES)
+        if site in {None, one.site} and kind in {None, one.kind}
+    ]
+    this_minute = now_ms - now_ms % MINUTE_MS
+    minutes = [this_minute - MINUTE_MS * ago for ago in reversed(range(MINUTES))]
+    by_minute = _by_minute(points)
+    return Snapshot(
+        now_ms=now_ms,
+        queues=desk.queues(),
+        workers=desk.workers(),
+        sites=desk.sites(),
+        health=desk.health(),
+        counts=desk.counts(),
+        hour=merge(points),
+        minute=by_minute.get(this_minute - MINUTE_MS),
+        rows=_by_place(points),
+        jobs=bars(minutes, {minute: one.outcomes for minute, one in by_minute.items()}),
+        way=_quantiles(minutes, {minute: one.way for minute, one in by_minute.items()}),
+        api=_quantiles(minutes, {minute: one.api for minute, one in by_minute.items()}),
+    )
+
+
+class Snapshots:
+    """Takes a snapshot at most every `FRESH_S` seconds for each choice of site and kind.
+
+    Args:
+        desk: the looks.
+    """
+
+    def __init__(self, desk: Operator) -> None:
+        self._desk = desk
+        self._lock = threading.Lock()
+        self._kept: dict[tuple[str | None, str | None], tuple[float, Snapshot]] = {}
+
+    def get(self, site: str | None = None, kind: str | None = None) -> Snapshot:
+        """Give a snapshot that is fresh enough."""
+        with self._lock:
+            at, kept = self._kept.get((site, kind), (0.0, None))
+            if kept is not None and time.monotonic() - at < FRESH_S:
+                return kept
+            fresh = take(self._desk, site, kind)
+            now = time.monotonic()
+            self._kept = {
+                choice: one for choice, one in self._kept.items() if now - one[0] < FRESH_S
+            }
+            self._kept[site, kind] = (now, fresh)
+            return fresh
+
+
+def _by_minute(points: Sequence[Point]) -> dict[int, Point]:
+    lots: dict[int, list[Point]] = defaultdict(list)
+    for one in points:
+        lots[one.minute_ms].append(one)
+    return {minute: whole for minute, lot in lots.items() if (whole := merge(lot)) is not None}
+
+
+def _by_place(points: Sequence[Point]) -> list[Point]:
+    lots: dict[tuple[str, str], list[Point]] = defaultdict(list)
+    for one in points:
+        lots[one.site, one.kind].append(one)
+    return [whole for _, lot in sorted(lots.items()) if (whole := merge(lot)) is not None]
+
+
+def _quantiles(minutes: Sequence[int], times: Mapping[int, Times]) -> Lines:
+    values: dict[str, dict[int, float | None]] = {"p50": {}, "p99": {}}
+    for minute, one in times.items():
+        values["p50"][minute] = one.quantile_s(0.5)
+        values["p99"][minute] = one.quantile_s(0.99)
+    return lines(minutes, values)
