@@ -216,14 +216,16 @@ def test_follow_outlasts_a_server_that_lost_all(
 ) -> None:
     """When stream and group are gone, the group is made anew and following goes on."""
     server = redis_server_factory()
-    with ResultReader(Settings(redis_url=server.url)) as reader:
-        with redis.Redis.from_url(server.url) as client:
-            end_jobs(client, 1)
-            with closing(reader.follow("billing", timeout=5)) as follower:
-                next(follower)
-                client.flushall()
-                (job_id,) = end_jobs(client, 1, prefix="new")
-                assert next(follower).job_id == job_id
+    with (
+        ResultReader(Settings(redis_url=server.url)) as reader,
+        redis.Redis.from_url(server.url) as client,
+        closing(reader.follow("billing", timeout=5)) as follower,
+    ):
+        end_jobs(client, 1)
+        next(follower)
+        client.flushall()
+        (job_id,) = end_jobs(client, 1, prefix="new")
+        assert next(follower).job_id == job_id
 
 
 def test_follow_that_begins_in_an_outage_says_so(free_port: int) -> None:

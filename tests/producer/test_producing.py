@@ -1,0 +1,480 @@
+"""The producer: one key one job, batches, faults, and Redis away or full."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import socket
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from typing import Any
+
+import pytest
+import redis
+from rig.producing import GIFT, OFFER
+from rig.proxy import ChaosProxy
+from rig.server import RedisServer
+
+from worker import AsyncProducer, Producer, Settings
+from worker.errors import (
+    BrokerUnavailableError,
+    InvalidJobError,
+    JobConflictError,
+    JobFailedError,
+    QueueFullError,
+    ResultMissingError,
+    SettingsError,
+)
+from worker.job import QUEUE, idempotency_key
+from worker.secret import Secret
+from worker.sites import Site
+
+Gift = Callable[..., Any]
+OTHER = {"subscription_items": [{"item_price_id": "other-USD-monthly", "quantity": 1}]}
+
+
+def spec(**changes: Any) -> dict[str, Any]:
+    """One job of a batch."""
+    return {"kind": "gift_checkout", "payload": GIFT, "site": "acme-test", **changes}
+
+
+# -- keys
+
+
+def test_same_key_is_the_same_job(gift: Gift, producer: Producer, hand: Any) -> None:
+    """A key used again gives the same job, before, while and after it runs, and its result."""
+    first = gift(key="order-1")
+    assert first.accepted == "new"
+    again = gift(key="order-1")
+    assert (again.id, again.accepted) == (first.id, "known")
+    assert hand.serve() == [first.id]
+    assert gift(key="order-1").result(timeout=5).hosted_page.id == f"hp_{first.id}"
+    assert hand.serve() == []
+
+
+def test_same_key_means_site_and_kind_too(producer: Producer) -> None:
+    """The key names a request of one site and kind; elsewhere it is another job."""
+    made = {
+        producer.gift_checkout(GIFT, key="k", site="a").id,
+        producer.gift_checkout(GIFT, key="k", site="b").id,
+        producer.personalized_offer(OFFER, key="k", site="a").id,
+    }
+    assert len(made) == 3
+
+
+def test_without_a_key_every_call_is_a_job(gift: Gift, hand: Any) -> None:
+    """Nothing is guessed from equal payloads."""
+    made = {gift().id for _ in range(5)}
+    assert len(made) == 5
+    assert set(hand.serve()) == made
+
+
+def test_same_key_from_twenty_threads_is_one_job(gift: Gift, hand: Any) -> None:
+    """However many ask at once, one of them made the job and it runs once."""
+    with ThreadPoolExecutor(20) as pool:
+        handles = list(pool.map(lambda _: gift(key="order-1"), range(100)))
+    assert len({one.id for one in handles}) == 1
+    assert [one.accepted for one in handles].count("new") == 1
+    assert len(hand.serve()) == 1
+
+
+def test_another_payload_under_the_key_is_a_conflict(gift: Gift, producer: Producer) -> None:
+    """The conflict names the job and leaves it as it was."""
+    job = gift(key="order-1")
+    with pytest.raises(JobConflictError) as raised:
+        producer.gift_checkout(OTHER, key="order-1", site="acme-test")
+    assert job.id in str(raised.value)
+    assert job.state() == "queued"
+
+
+@pytest.mark.parametrize(
+    "change", [{"skip": ["email"]}, {"business_entity_id": "b"}, {"brand_id": "b"},
+               {"origin": {"user": "u@example.com"}}],
+)  # fmt: skip
+def test_what_shapes_the_request_is_part_of_the_payload(
+    gift: Gift, change: dict[str, Any]
+) -> None:
+    """Other headers under the same key are another request."""
+    gift(key="order-1")
+    with pytest.raises(JobConflictError):
+        gift(key="order-1", **change)
+
+
+@pytest.mark.parametrize("change", [{"delay_s": 5}, {"deadline_s": 60}, {"lane": "bulk"}])
+def test_what_steers_the_queue_is_not(gift: Gift, change: dict[str, Any]) -> None:
+    """Another delay, deadline or lane under the same key is the same request."""
+    assert gift(key="order-1").id == gift(key="order-1", **change).id
+
+
+def test_idempotency_key_depends_on_nothing_but_the_job(gift: Gift, settings: Settings) -> None:
+    """Another process derives the same; a new epoch gives another."""
+    job = gift(key="order-1")
+    with Producer(settings) as other:
+        same = other.gift_checkout(GIFT, key="order-1", site="acme-test")
+    assert idempotency_key(same.id, 0) == idempotency_key(job.id, 0)
+    assert idempotency_key(job.id, 1) != idempotency_key(job.id, 0)
+    assert len(idempotency_key(job.id, 0)) <= 100
+
+
+# -- batches
+
+
+def test_batch_of_thousands(producer: Producer, client: redis.Redis) -> None:
+    """Thousands of jobs take a few round trips, come in order and are all there."""
+    calls = _evals(client)
+    handles = producer.enqueue_many(spec(key=f"order-{n}") for n in range(3000))
+    assert _evals(client) - calls <= 10
+    assert [one.key for one in handles] == [f"order-{n}" for n in range(3000)]
+    line: Any = client.lrange("{largesse:0}:q:" + QUEUE + ":line:acme-test:interactive", 0, -1)
+    assert [one.decode() for one in line] == [one.id for one in handles]
+
+
+def test_batch_is_deduplicated_inside_and_outside(gift: Gift, producer: Producer) -> None:
+    """The same key twice in a batch, or in the queue before, is one job."""
+    before = gift(key="a")
+    handles = producer.enqueue_many([spec(key="a"), spec(key="b"), spec(key="b"), spec()])
+    assert [one.accepted for one in handles] == ["known", "new", "known", "new"]
+    assert handles[0].id == before.id
+    assert handles[1].id == handles[2].id
+
+
+def test_batch_with_a_fault_is_refused_whole(producer: Producer, hand: Any) -> None:
+    """Faults are named by the place of their job, and nothing is enqueued."""
+    jobs = [
+        spec(),
+        spec(payload={"subscription_items": "no"}),
+        spec(kind="nothing"),
+        {"kind": 1, "site": "a"},
+    ]
+    with pytest.raises(InvalidJobError) as raised:
+        producer.enqueue_many(jobs)
+    paths = raised.value.messages.keys()
+    assert {path.split(".")[0] for path in paths} == {"1", "2", "3"}
+    assert hand.serve() == []
+
+
+def test_batch_with_a_conflict_takes_the_others(gift: Gift, producer: Producer, hand: Any) -> None:
+    """A conflict is raised once the others are in."""
+    job = gift(key="a")
+    with pytest.raises(JobConflictError):
+        producer.enqueue_many([spec(key="b"), spec(key="a", payload=OTHER), spec(key="c")])
+    assert len(hand.serve()) == 3
+    assert job.state() == "succeeded"
+
+
+def test_batch_of_many_sites_is_spread(redis_url: str, client: redis.Redis) -> None:
+    """With several shards each site's jobs are on its own, and handles come in order."""
+    with Producer(Settings(redis_url=redis_url, shards=4)) as producer:
+        sites = [f"site-{n % 16}" for n in range(160)]
+        handles = producer.enqueue_many(spec(site=site) for site in sites)
+        assert [one.site for one in handles] == sites
+        assert {one.state() for one in handles} == {"queued"}
+        for one in handles:
+            shard = producer.keyspace.shard_of_site(one.site)
+            assert client.exists(f"{{largesse:{shard}}}:job:{one.id}")
+    assert len({key.split(b"}")[0] for key in client.keys("*:q:*")}) > 1
+
+
+def test_empty_batch_asks_nobody(free_port: int) -> None:
+    """No jobs, no call."""
+    with Producer(Settings(redis_url=f"redis://127.0.0.1:{free_port}/0")) as producer:
+        assert producer.enqueue_many([]) == []
+
+
+# -- faults
+
+
+@pytest.mark.parametrize(
+    ("change", "path"),
+    [
+        ({"payload": {"subscription_items": "no"}}, "subscription_items"),
+        ({"payload": None, "kind": "personalized_offer"}, ""),
+        ({"kind": "third_operation"}, "kind"),
+        ({"key": ""}, "key"),
+        ({"key": "x" * 201}, "key"),
+        ({"key": "line\nbreak"}, "key"),
+        ({"key": 7}, "key"),
+        ({"options": {"skip": ["nothing"]}}, "options.skip"),
+        ({"options": {"lane": "fast"}}, "options.lane"),
+        ({"options": {"deadline_s": 0}}, "options.deadline_s"),
+        ({"options": {"delay_s": -1}}, "options.delay_s"),
+        ({"options": {"unknown": 1}}, "options"),
+    ],
+)
+def test_faulty_job_is_refused_before_it_is_sent(
+    producer: Producer, hand: Any, change: dict[str, Any], path: str
+) -> None:
+    """Each fault is named by its path and the queue never hears of the job."""
+    given = spec(**change)
+    with pytest.raises(InvalidJobError) as raised:
+        producer.enqueue(given.pop("kind"), given.pop("payload"), **given)
+    assert any(one.startswith(path) for one in raised.value.messages), raised.value.messages
+    assert hand.serve() == []
+
+
+def test_unknown_site_is_refused(redis_url: str) -> None:
+    """A producer that knows its sites takes no other."""
+    site = Site(name="acme-test", api_key=Secret("env:NOBODY"))
+    settings = Settings(redis_url=redis_url, sites={"acme-test": site}, default_site="acme-test")
+    with Producer(settings) as producer:
+        assert producer.gift_checkout(GIFT).site == "acme-test"
+        with pytest.raises(SettingsError):
+            producer.gift_checkout(GIFT, site="acme-tset")
+
+
+def test_defaults_of_the_site_are_applied_at_enqueue(redis_url: str, hand: Any) -> None:
+    """What the site's settings say goes into the job, so that every attempt sends the same."""
+    site = Site(
+        name="acme-test", api_key=Secret("env:NOBODY"), business_entity_id="be_1",
+        brand_id="br_1", skip=("email",),
+    )  # fmt: skip
+    settings = Settings(redis_url=redis_url, sites={"acme-test": site}, default_site="acme-test")
+    with Producer(settings) as producer:
+        producer.gift_checkout(GIFT)
+        producer.gift_checkout(GIFT, skip=["webhooks"], business_entity_id="be_2")
+    first, second = (json.loads(one.message)["kwargs"]["options"] for one in hand.fetch())
+    assert first == {"business_entity_id": "be_1", "brand_id": "br_1", "skip": ["email"]}
+    assert second == {"business_entity_id": "be_2", "brand_id": "br_1", "skip": ["webhooks"]}
+
+
+# -- steering
+
+
+def test_deadline_delay_and_lane_reach_the_queue(gift: Gift, hand: Any) -> None:
+    """The queue's options are kept on the record and not in the request."""
+    late = gift(lane="bulk")
+    now = gift(deadline_s=60)
+    delayed = gift(delay_s=30)
+    assert delayed.state() == "delayed"
+    leases = hand.fetch()
+    assert [one.id for one in leases] == [now.id, late.id]
+    deadline = leases[0].deadline_at - leases[0].enqueued_at
+    assert deadline == 60_000
+    assert json.loads(leases[0].message)["kwargs"]["options"] == {}
+
+
+def test_cancel(gift: Gift, hand: Any) -> None:
+    """A waiting job is cancelled at once, a running one after its attempt, an ended one not."""
+    waiting, running = gift(), gift(lane="bulk")
+    assert waiting.cancel() == "cancelled"
+    with pytest.raises(JobFailedError) as raised:
+        waiting.result(timeout=5)
+    assert raised.value.result.error.cls == "cancelled"
+    (lease,) = hand.fetch()
+    assert lease.id == running.id
+    assert running.cancel() == "cancelling"
+    hand.end(lease)
+    assert running.cancel() == "succeeded"
+    with pytest.raises(ResultMissingError):
+        hand_of(running).cancel("0" * 32)
+
+
+def hand_of(handle: Any) -> Any:
+    """The reader behind a handle."""
+    return handle._reader
+
+
+def test_events_tell_the_story(gift: Gift, hand: Any) -> None:
+    """Enqueued, each attempt, published: in order, with their times."""
+    job = gift()
+    (lease,) = hand.fetch()
+    hand.queue.retry(lease, attempt='{"at":1,"status":503}')
+    (lease,) = hand.fetch()
+    hand.end(lease)
+    events = job.events()
+    assert [one["event"] for one in events] == ["enqueued", "attempt", "published"]
+    assert events[1]["status"] == 503
+    assert events[2]["state"] == "succeeded"
+
+
+def test_result_as_the_app_sees_it(gift: Gift, hand: Any) -> None:
+    """The page with its id and URL; its repr keeps the URL to itself."""
+    job = gift(key="order-1")
+    hand.serve()
+    result = job.result(timeout=5)
+    assert (result.key, result.kind, result.site) == ("order-1", "gift_checkout", "acme-test")
+    assert result.hosted_page.url == "https://pay.example/x"
+    assert "pay.example" not in repr(result)
+
+
+# -- Redis away, slow or full
+
+
+@contextmanager
+def silent_port() -> Iterator[int]:
+    """A port that takes connections and never answers."""
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        listener.listen(16)
+        yield listener.getsockname()[1]
+
+
+@contextmanager
+def black_hole() -> Iterator[int]:
+    """A port whose queue of connections is full: a new one gets no answer at all."""
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        listener.listen(0)
+        port = listener.getsockname()[1]
+        fillers = []
+        for _ in range(4):
+            filler = socket.socket()
+            filler.setblocking(False)
+            filler.connect_ex(("127.0.0.1", port))
+            fillers.append(filler)
+        yield port
+        for filler in fillers:
+            filler.close()
+
+
+@contextmanager
+def closed_port() -> Iterator[int]:
+    """A port that refuses."""
+    with socket.socket() as holder:
+        holder.bind(("127.0.0.1", 0))
+        yield holder.getsockname()[1]
+
+
+ABSENCES = [closed_port, silent_port, black_hole]
+
+
+@pytest.mark.parametrize("absence", ABSENCES)
+def test_producer_learns_within_a_second_that_redis_is_away(absence: Any) -> None:
+    """Refused, silent or swallowed: enqueue raises within 1 s, time after time."""
+    with absence() as port, Producer(Settings(redis_url=f"redis://127.0.0.1:{port}/0")) as away:
+        for _ in range(2):
+            begun = time.monotonic()
+            with pytest.raises(BrokerUnavailableError):
+                away.gift_checkout(GIFT, site="acme-test")
+            assert time.monotonic() - begun < 1.05
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("absence", ABSENCES)
+async def test_async_producer_learns_it_too(absence: Any) -> None:
+    """The same on a loop, which is never blocked meanwhile."""
+    with absence() as port:
+        async with AsyncProducer(Settings(redis_url=f"redis://127.0.0.1:{port}/0")) as away:
+            begun = time.monotonic()
+            with pytest.raises(BrokerUnavailableError):
+                await away.gift_checkout(GIFT, site="acme-test")
+            assert time.monotonic() - begun < 1.05
+
+
+def test_producer_learns_it_when_an_open_connection_falls_silent(
+    redis_server: RedisServer,
+) -> None:
+    """A server that stops answering on a connection in use is away within 1 s as well."""
+    with (
+        ChaosProxy(redis_server.port) as proxy,
+        Producer(Settings(redis_url=f"redis://127.0.0.1:{proxy.port}/0")) as producer,
+    ):
+        producer.gift_checkout(GIFT, key="a", site="acme-test")
+        proxy.set(stall_up=True, stall_down=True)
+        begun = time.monotonic()
+        with pytest.raises(BrokerUnavailableError):
+            producer.gift_checkout(GIFT, key="b", site="acme-test")
+        assert time.monotonic() - begun < 1.05
+        proxy.heal()
+        assert producer.gift_checkout(GIFT, key="b", site="acme-test").state() == "queued"
+
+
+def test_stale_connection_is_not_noticed(redis_server: RedisServer) -> None:
+    """A server that was restarted between two calls costs the second one nothing."""
+    with Producer(Settings(redis_url=redis_server.url)) as producer:
+        producer.gift_checkout(GIFT, key="a", site="acme-test")
+        redis_server.restart()
+        assert producer.gift_checkout(GIFT, key="b", site="acme-test").accepted == "new"
+        assert producer.gift_checkout(GIFT, key="a", site="acme-test").accepted == "known"
+
+
+def test_lost_reply_makes_one_job(redis_server: RedisServer) -> None:
+    """When the answer gets lost the caller is told; the repeat with the key is the same job."""
+    with (
+        ChaosProxy(redis_server.port) as proxy,
+        Producer(Settings(redis_url=f"redis://127.0.0.1:{proxy.port}/0")) as producer,
+    ):
+        producer.gift_checkout(GIFT, key="a", site="acme-test")
+        proxy.set(drop_down=True)
+        with pytest.raises(BrokerUnavailableError):
+            producer.gift_checkout(GIFT, key="b", site="acme-test")
+        proxy.heal()
+        proxy.cut()
+        assert producer.gift_checkout(GIFT, key="b", site="acme-test").accepted == "known"
+
+
+def test_full_redis_is_told(redis_server_factory: Callable[..., RedisServer]) -> None:
+    """A producer is told that nothing fits, batches too; later it goes on with no restart."""
+    server = redis_server_factory()
+    with Producer(Settings(redis_url=server.url)) as producer:
+        job = producer.gift_checkout(GIFT, key="a", site="acme-test")
+        server.config_set(maxmemory=1)
+        with pytest.raises(QueueFullError):
+            producer.gift_checkout(GIFT, key="b", site="acme-test")
+        with pytest.raises(QueueFullError):
+            producer.enqueue_many([spec(), spec()])
+        assert job.state() == "queued"
+        server.config_set(maxmemory=0)
+        assert producer.gift_checkout(GIFT, key="b", site="acme-test").accepted == "new"
+
+
+# -- on a loop
+
+
+@pytest.mark.anyio
+async def test_async_producer_does_the_same(settings: Settings, hand: Any) -> None:
+    """Keys, batches, conflicts, results, events and cancel on a loop."""
+    async with AsyncProducer(settings) as producer:
+        job = await producer.gift_checkout(GIFT, key="a", site="acme-test")
+        offer = await producer.personalized_offer(OFFER, site="acme-test", lane="bulk")
+        again, *rest = await producer.enqueue_many([spec(key="a"), spec(key="b"), spec(key="b")])
+        assert (again.id, again.accepted) == (job.id, "known")
+        assert rest[0].id == rest[1].id
+        with pytest.raises(JobConflictError):
+            await producer.gift_checkout(OTHER, key="a", site="acme-test")
+        with pytest.raises(InvalidJobError):
+            await producer.enqueue("nothing", {}, site="acme-test")
+        assert await offer.cancel() == "cancelled"
+        assert len(hand.serve()) == 2
+        assert (await job.result(timeout=5)).hosted_page.id == f"hp_{job.id}"
+        assert await job.state() == "succeeded"
+        assert [one["event"] for one in await job.events()] == ["enqueued", "published"]
+        assert await producer.job(job.id).state() == "succeeded"
+        with pytest.raises(ResultMissingError):
+            await producer.job("0" * 32).state()
+
+
+@pytest.mark.anyio
+async def test_async_producer_never_blocks_the_loop(redis_server: RedisServer) -> None:
+    """While Redis does not answer, other tasks go on."""
+    async with AsyncProducer(Settings(redis_url=redis_server.url)) as producer:
+        await producer.gift_checkout(GIFT, site="acme-test")
+        redis_server.pause()
+        try:
+            task = asyncio.create_task(producer.gift_checkout(GIFT, site="acme-test"))
+            longest, last = 0.0, time.monotonic()
+            while not task.done():
+                await asyncio.sleep(0.01)
+                longest, last = max(longest, time.monotonic() - last), time.monotonic()
+            with pytest.raises(BrokerUnavailableError):
+                await task
+        finally:
+            redis_server.resume()
+        assert longest < 0.3
+
+
+@pytest.mark.anyio
+async def test_async_producer_shares_connections(settings: Settings, hand: Any) -> None:
+    """Hundreds of tasks that enqueue the same key at once make one job."""
+    async with AsyncProducer(settings) as producer:
+        tasks = [producer.gift_checkout(GIFT, key="a", site="acme-test") for _ in range(200)]
+        handles = await asyncio.gather(*tasks)
+    assert [one.accepted for one in handles].count("new") == 1
+    assert len(hand.serve()) == 1
+
+
+def _evals(client: redis.Redis) -> int:
+    stats: Any = client.info("commandstats")
+    return sum(stats.get(f"cmdstat_{name}", {"calls": 0})["calls"] for name in ("eval", "evalsha"))
