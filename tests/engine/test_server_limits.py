@@ -94,6 +94,10 @@ def test_server_that_is_a_replica_is_away(
         ("LOADING Redis is loading the dataset in memory", BrokerUnavailableError),
         ("BUSY Redis is busy running a script.", BrokerUnavailableError),
         ("READONLY You can't write against a read only replica.", BrokerUnavailableError),
+        (
+            "Error running script (call to f_1): @user_script: 9: -READONLY You can't write now.",
+            BrokerUnavailableError,
+        ),
         ("CLUSTERDOWN The cluster is down", BrokerUnavailableError),
         ("MASTERDOWN Link with MASTER is down", BrokerUnavailableError),
         ("NOSCRIPT No matching script.", BrokerUnavailableError),

@@ -7,6 +7,7 @@ own.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Final
@@ -30,11 +31,11 @@ _AWAY: Final = (
     EOFError,
 )
 #: First words of error replies that mean "not now"; redis-py has no class for some of them.
-_AWAY_REPLIES: Final = (
-    "LOADING", "BUSY", "READONLY", "CLUSTERDOWN", "MASTERDOWN", "TRYAGAIN", "UNBLOCKED",
-    "NOREPLICAS", "NOSCRIPT",
-)  # fmt: skip
-_FULL_REPLIES: Final = ("OOM", "MISCONF")
+#: Servers before 7.0 wrap the reply in a sentence about the script that met it.
+_AWAY_REPLY: Final = re.compile(
+    r"(?:^|[ -])(LOADING|BUSY|READONLY|CLUSTERDOWN|MASTERDOWN|TRYAGAIN|UNBLOCKED|NOREPLICAS|"
+    r"NOSCRIPT)(?: |$)"
+)
 
 
 def translate(error: Exception) -> BrokerError | None:
@@ -58,9 +59,9 @@ def translate(error: Exception) -> BrokerError | None:
     if isinstance(error, _AWAY):
         return BrokerUnavailableError(f"Redis is away ({type(error).__name__})")
     if isinstance(error, redis_errors.ResponseError):
-        word = text.removeprefix("-").split(" ", 1)[0]
-        if word in _AWAY_REPLIES or any(f" {reply} " in text for reply in _AWAY_REPLIES):
-            return BrokerUnavailableError(f"Redis cannot serve now ({word[:12]})")
+        reply = _AWAY_REPLY.search(text)
+        if reply is not None:
+            return BrokerUnavailableError(f"Redis cannot serve now ({reply[1]})")
     return None
 
 

