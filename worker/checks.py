@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Check", "check_all", "check_redis", "check_site"]
 
-#: The oldest server that the tests run on: Redis 7.0. Every Valkey is younger.
-OLDEST_REDIS: Final = (7, 0)
+#: The oldest server that the tests run on: Redis 6.2. Every Valkey is younger.
+OLDEST_REDIS: Final = (6, 2)
 #: Part of `maxmemory` from which a queue should be given more; at 1 every enqueue is refused.
 MEMORY_WARNS_AT: Final = 0.75
 MEMORY_FAILS_AT: Final = 0.95
@@ -143,7 +143,7 @@ def _check_version(info: Mapping[str, Any]) -> Check:
     if "valkey_version" in info:
         return Check("version", "ok", f"Valkey {info['valkey_version']}")
     if tuple(int(part) for part in text.split(".")[:2] if part.isdigit()) < OLDEST_REDIS:
-        return Check("version", "warn", found, "Use Valkey, or Redis 7.0 or newer.")
+        return Check("version", "warn", found, "Use Valkey, or Redis 6.2 or newer.")
     return Check("version", "ok", found)
 
 

@@ -171,7 +171,8 @@ class _Server:
 @pytest.mark.parametrize(
     ("facts", "name", "status"),
     [
-        ({"redis_version": "6.2.14"}, "version", "warn"),
+        ({"redis_version": "6.0.16"}, "version", "warn"),
+        ({"redis_version": "6.2.14"}, "version", "ok"),
         ({"redis_version": "7.0.15"}, "version", "ok"),
         ({"redis_version": "7.2.4", "valkey_version": "9.1.0"}, "version", "ok"),
         ({"aof_enabled": 1, "aof_last_write_status": "err"}, "persistence", "fail"),
