@@ -13,6 +13,12 @@ from rig.queue import Queue
 
 
 @pytest.fixture
+def anyio_backend() -> str:
+    """Async tests run on asyncio."""
+    return "asyncio"
+
+
+@pytest.fixture
 def client(redis_url: str) -> Iterator[redis.Redis]:
     """A client of the empty database; replies are bytes."""
     with redis.Redis.from_url(redis_url) as made:
