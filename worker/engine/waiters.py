@@ -113,16 +113,38 @@ class Waiters:
 
     async def _subscribe(self, job_id: str) -> None:
         channel = self._keyspace.channel(job_id)
-        if self._pubsub is None:
-            self._pubsub = self._client.pubsub()
         confirmed = self._confirmed.setdefault(channel.encode(), asyncio.Event())
-        with speaking_to_redis():
-            async with self._commanding:
-                await self._pubsub.subscribe(channel)
-        self._listening.set()
+        try:
+            with speaking_to_redis():
+                async with self._commanding:
+                    await (await self._subscription()).subscribe(channel)
+        except BrokerError as error:  # only a hint is lost; the read that follows tells the rest
+            _log.debug("not listening for the ending of job %s: %s", job_id, error)
+            return
+        finally:
+            self._listening.set()
         with contextlib.suppress(TimeoutError):  # the fall-back read makes up for it
             async with asyncio.timeout(SUBSCRIBE_S):
                 await confirmed.wait()
+
+    async def _subscription(self) -> Any:
+        if self._pubsub is None:
+            await self._client.initialize()  # a Cluster's subscription needs to know its nodes
+            self._pubsub = self._client.pubsub()
+        return self._pubsub
+
+    async def _move(self) -> None:
+        """Take the subscription to another node: in a Cluster it stays with one that is gone."""
+        if getattr(self._client, "nodes_manager", None) is None:
+            return
+        with contextlib.suppress(BrokerError), speaking_to_redis():
+            async with self._commanding:
+                if self._pubsub is not None:
+                    await self._pubsub.aclose()
+                self._pubsub = None
+                if self._waiting:
+                    channels = [self._keyspace.channel(job_id) for job_id in self._waiting]
+                    await (await self._subscription()).subscribe(*channels)
 
     async def _unsubscribe(self, job_id: str) -> None:
         channel = self._keyspace.channel(job_id)
@@ -149,6 +171,7 @@ class Waiters:
             except BrokerError as error:
                 _log.debug("not listening for endings: %s", error)
                 await asyncio.sleep(FALL_BACK_S / 2)
+                await self._move()
                 continue
             if message is None:
                 continue
