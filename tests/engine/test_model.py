@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import redis
+from dramatiq import Message
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import (
@@ -21,6 +22,7 @@ from hypothesis.stateful import (
 from rig.queue_model import LEASE_S, MAX_DELIVERIES, WINDOW_S, Job, QueueModel, Site
 from rig.server import RedisServer
 
+from worker.engine.delivery import Batch
 from worker.engine.keys import Keyspace
 from worker.engine.scripts import Scripts
 
@@ -61,7 +63,7 @@ class QueueMachine(RuleBasedStateMachine):
         for one in SITES:
             self.run("configure", one.name, one.interval_s * 1000, 0, one.max_in_flight)
 
-    def run(self, name: str, *args: str | int) -> Any:
+    def run(self, name: str, *args: str | int | bytes) -> Any:
         """Run a script; replies as text."""
         self.model.tick()
         return _text(self.scripts.run(name, 0, list(args)))
@@ -124,15 +126,18 @@ class QueueMachine(RuleBasedStateMachine):
         """Fetch: what comes is due, in order and within every budget, and nothing is left."""
         self.model.tick()
         self.model.sweep()
-        reply = self.run("fetch", QUEUE, worker, wanted, LEASE_S * 1000, MAX_DELIVERIES, TTL_MS,
-                         STREAM_MAX, 1)  # fmt: skip
-        assert len(reply) - 2 <= wanted
-        for fields in reply[2:]:
-            job = self.model.lease(fields[0], worker)
-            assert (job.fence, job.deliveries, job.attempts) == tuple(map(int, fields[2:5]))
+        args: list[Any] = [QUEUE, worker, wanted, LEASE_S * 1000, MAX_DELIVERIES, TTL_MS]
+        reply = self.scripts.run("fetch", 0, [*args, STREAM_MAX, 1])
+        batch = Batch(reply, queue=QUEUE, shard=0, lease_ms=LEASE_S * 1000)
+        assert batch.broken == []
+        assert len(batch.deliveries) <= wanted
+        for one in batch.deliveries:
+            job = self.model.lease(one.job_id, worker)
+            seen = (one.fence, one.deliveries, one.attempts)
+            assert seen == (job.fence, job.deliveries, job.attempts)
             self.deliveries.append((job.id, job.fence))
         self.adopt()
-        if len(reply) - 2 < wanted:
+        if len(batch.deliveries) < wanted:
             for site in self.model.sites.values():
                 first = self.model.first_of(site, worker)
                 waits = self.suspects_left_at.get(site.name) == self.model.now
@@ -320,9 +325,15 @@ class QueueMachine(RuleBasedStateMachine):
 
 def _entry(
     job_id: str, digest: str, *, site: str, lane: str, delay_s: int, deadline_s: int
-) -> list[str | int]:
+) -> list[str | int | bytes]:
     return [job_id, "job", digest, QUEUE, "actor", site, lane, "", delay_s * 1000,
-            deadline_s * 1000, "message"]  # fmt: skip
+            deadline_s * 1000, _message(job_id)]  # fmt: skip
+
+
+def _message(job_id: str) -> bytes:
+    return Message(
+        queue_name=QUEUE, actor_name="actor", args=(), kwargs={}, options={}, message_id=job_id
+    ).encode()
 
 
 def _text(reply: Any) -> Any:
