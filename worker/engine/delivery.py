@@ -62,15 +62,16 @@ class Delivery(MessageProxy):
         super().__init__(message)
         self.shard = shard
         self.fence = int(fields[2])
-        self.deliveries = int(fields[3])
-        self.attempts = int(fields[4])
-        self.enqueued_at_ms = int(fields[5])
-        self.first_delivery_at_ms = int(fields[6])
-        self.unsure_since_ms = int(fields[7]) if fields[7] else None
-        self.deadline_at_ms = int(fields[8]) if fields[8] else None
-        self.epoch = int(fields[9])
-        self.site = fields[10].decode().partition("/")[0]
-        self.lane = fields[11].decode()
+        rest = fields[3].split(b" ", 8)
+        self.deliveries = int(rest[0])
+        self.attempts = int(rest[1])
+        self.enqueued_at_ms = int(rest[2])
+        self.first_delivery_at_ms = int(rest[3])
+        self.unsure_since_ms = int(rest[4]) if rest[4] else None
+        self.deadline_at_ms = int(rest[5]) if rest[5] else None
+        self.epoch = int(rest[6])
+        self.lane = rest[7].decode()
+        self.site = rest[8].decode().partition("/")[0]
         self.ending: Ending | None = None
         self.follow: list[Entry] = []
         self.stored: tuple[bytes, int] | None = None

@@ -123,11 +123,11 @@ class Queue:
         )
         leases = [
             Lease(
-                row[0], row[1], int(row[2]), int(row[3]), int(row[4]), int(row[5]), int(row[6]),
-                int(row[7]) if row[7] else None, int(row[8]) if row[8] else None, int(row[9]),
-                row[10], row[11],
+                row[0], row[1], int(row[2]), int(rest[0]), int(rest[1]), int(rest[2]), int(rest[3]),
+                int(rest[4]) if rest[4] else None, int(rest[5]) if rest[5] else None, int(rest[6]),
+                rest[8], rest[7],
             )
-            for row in reply[2:]
+            for row, rest in ((row, row[3].split(" ", 8)) for row in reply[2:])
         ]  # fmt: skip
         return Fetched(leases, reply[1] - reply[0] if reply[1] else None)
 
