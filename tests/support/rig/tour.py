@@ -150,6 +150,12 @@ def _messages(queue: Queue) -> None:
 
 
 def _rest(queue: Queue) -> None:
+    queue.add("suspect", site="other")
+    for _ in range(MAX_DELIVERIES - 1):
+        queue.take("suspect")
+        queue.passes(LEASE_MS)
+        queue.fetch(0)
+    queue.take("suspect")
     queue.add("down", site="down")
     for _ in range(10):
         queue.retry(queue.take("down"), failing=True)
