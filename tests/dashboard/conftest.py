@@ -75,12 +75,21 @@ class Stack:
         }
         self.producer = Producer(Settings.from_env(self.environ))
         self.desk = Operator(Settings.from_env(self.environ))
-        self._spawn(
+        worker = self._spawn(
             ["python", "-m", "worker.cli", "worker", "-p", "1", "-t", "8", "--grace", "2"],
             env=clean(self.environ), name="worker",
         )  # fmt: skip
-        until(self.desk.sites, timeout_s=30, what="the worker")
-        self.url = self.open("--reveal")
+        try:
+            until(lambda: self._knows_sites(worker), timeout_s=30, what="the worker")
+            self.url = self.open("--reveal")
+        except BaseException:
+            self.close()
+            raise
+
+    def _knows_sites(self, worker: Process) -> bool:
+        if "Traceback" in worker.output():
+            raise RuntimeError(f"the worker broke at start:\n{worker.output()[-2000:]}")
+        return bool(self.desk.sites())
 
     def open(self, *words: str, env: dict[str, str] | None = None) -> str:
         """Start a dashboard and give its origin."""
@@ -106,16 +115,16 @@ def _ready(process: Process) -> str | None:
     return str(json.loads(lines[0])["url"]) if lines else None
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
-    """One running system for all browser tests; each looks after its own jobs."""
+    """One running system for all tests of a module; each looks after its own jobs."""
     made = Stack(tmp_path_factory.mktemp("stack"))
     yield made
     made.close()
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[BrowserContext]:
-    """One Chromium for all of them."""
+    """One Chromium for all of them; while it is open no other loop can run in this thread."""
     with chromium(tmp_path_factory.mktemp("browser") / "profile") as context:
         yield context

@@ -32,7 +32,7 @@ def csrf_of(text: str) -> str:
 
 @pytest.mark.parametrize("path", [*PAGES, "/nothing-here", "/static/dashboard.css"])
 def test_every_answer_has_strict_headers(visit: Visit, path: str) -> None:
-    """No inline script or style, no frame, no cache, no referrer; also on errors."""
+    """No inline script or style, no frame, no cache, no foreign referrer; also on errors."""
     answer = visit().get(path)
     policy = answer.headers["content-security-policy"]
     assert "default-src 'none'" in policy
@@ -40,7 +40,7 @@ def test_every_answer_has_strict_headers(visit: Visit, path: str) -> None:
     assert "unsafe" not in policy
     assert answer.headers["cache-control"] == "no-store"
     assert answer.headers["x-content-type-options"] == "nosniff"
-    assert answer.headers["referrer-policy"] == "no-referrer"
+    assert answer.headers["referrer-policy"] == "same-origin"
     assert "server" not in answer.headers
 
 

@@ -1,0 +1,297 @@
+"""Every page and every move in a real browser, with a fleet at work below."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+from playwright.sync_api import BrowserContext, Page, expect
+from rig.shelf import OFFER
+from rig.waiting import until
+
+from worker import JobHandle
+
+pytestmark = pytest.mark.browser
+
+MISSING = {"subscription_items": [{"item_price_id": "missing_1"}]}
+GOOD = {"subscription_items": [{"item_price_id": "private-plan", "quantity": 2}]}
+
+
+@pytest.fixture
+def page(browser: BrowserContext, stack: Any) -> Iterator[Page]:
+    """A page whose console must stay empty; faults and brakes of the test are taken away."""
+    opened = browser.new_page()
+    problems: list[str] = []
+    opened.on("console", lambda message: problems.append(message.text))
+    opened.on("pageerror", lambda error: problems.append(str(error)))
+    yield opened
+    opened.close()
+    stack.sandbox.admin.clear_faults()
+    stack.desk.resume("acme-test")
+    stack.desk.set_rate("acme-test", None)
+    assert problems == []
+
+
+def ended(job: JobHandle, state: str) -> JobHandle:
+    """Wait until a job is in a state."""
+    until(lambda: job.state() == state, timeout_s=20, what=f"{state} of a job")
+    return job
+
+
+def held(stack: Any) -> JobHandle:
+    """Let the outcome of a gift be unknown until its window is over."""
+    rule = stack.sandbox.admin.add_fault("reset", execute=True, kind="gift_checkout")
+    job = ended(stack.producer.gift_checkout(GOOD), "held")
+    stack.sandbox.admin.delete(f"faults/{rule}")
+    until(lambda: not stack.desk.plan([job.id])[job.id].is_accepted, what="the window's end")
+    return job
+
+
+def test_overview_counts_what_the_fleet_does(page: Page, stack: Any) -> None:
+    """Cards, charts and workers are there, and the events keep them fresh by themselves."""
+    page.goto(stack.url)
+    expect(page.get_by_role("heading", name="Overview")).to_be_visible()
+    for title in ("Jobs a minute, by outcome", "From enqueue to result", "Calls of the API"):
+        expect(page.get_by_role("img", name=title)).to_be_visible()
+    live = page.locator("#live")
+    expect(live).to_have_attribute("data-updates", re.compile(r"\d"))
+    stack.sandbox.admin.set(latency_ms=3500)
+    jobs = [stack.producer.gift_checkout(GOOD) for _ in range(3)]
+    table = page.locator('[data-live="workers"]')
+    expect(
+        table.get_by_role("link", name=re.compile("|".join(job.id for job in jobs)))
+    ).to_be_visible()
+    stack.sandbox.admin.set(latency_ms=0)
+    for job in jobs:
+        ended(job, "succeeded")
+    places = page.locator('[data-live="places"]')
+    expect(places.get_by_role("cell", name="acme-test")).to_be_visible()
+    expect(places.get_by_role("cell", name="gift-checkout")).to_be_visible()
+    expect(page.locator("rect.bar-succeeded").first).to_be_attached()
+
+
+def test_overview_can_be_paused_and_narrowed(page: Page, stack: Any) -> None:
+    """Updates stop at a press, and a choice of site and kind is kept."""
+    page.goto(stack.url)
+    live = page.locator("#live")
+    expect(live).to_have_attribute("data-updates", re.compile(r"\d"))
+    page.get_by_role("button", name="Pause updates").click()
+    expect(page.get_by_role("button", name="Pause updates")).to_have_attribute(
+        "aria-pressed", "true"
+    )
+    page.get_by_label("Kind", exact=True).select_option("personalized_offer")
+    page.get_by_role("button", name="Show").click()
+    expect(page).to_have_url(re.compile("kind=personalized_offer"))
+    expect(page.get_by_label("Kind", exact=True)).to_have_value("personalized_offer")
+
+
+def test_job_is_found_by_key_and_page(page: Page, stack: Any) -> None:
+    """The search finds a job; its page has the timeline, the result, and no address."""
+    job = ended(stack.producer.gift_checkout(GOOD, key="order-77"), "succeeded")
+    hosted = job.result(timeout=5).hosted_page
+    assert hosted is not None
+    for words in ("order-77", hosted.id, job.id):
+        page.goto(f"{stack.url}/jobs")
+        page.get_by_label("Job id, key or hosted page id").fill(words)
+        page.keyboard.press("Enter")
+        expect(page.get_by_role("link", name=job.id)).to_have_count(1)
+    page.get_by_role("link", name=job.id).click()
+    expect(page.get_by_role("heading", name="gift-checkout")).to_be_visible()
+    timeline = page.get_by_role("listitem")
+    expect(timeline.nth(0)).to_contain_text("enqueued")
+    expect(timeline.nth(1)).to_contain_text("attempt 1")
+    expect(timeline.nth(2)).to_contain_text("published")
+    expect(page.get_by_label("Result as JSON")).to_contain_text(hosted.id)
+    assert hosted.url not in page.content()
+    page.get_by_role("button", name="Show values of the result").click()
+    expect(page.get_by_label("Result as JSON")).to_contain_text(hosted.url)
+
+
+def test_dead_job_is_replayed_from_its_page(page: Page, stack: Any) -> None:
+    """Values are hidden until asked for; a replay puts it into its line, where it is cancelled."""
+    job = ended(stack.producer.gift_checkout(MISSING), "failed")
+    page.goto(f"{stack.url}/jobs/{job.id}")
+    payload = page.get_by_label("Payload as JSON")
+    expect(payload).to_contain_text("item_price_id")
+    expect(payload).to_contain_text("•••")
+    expect(payload).not_to_contain_text("missing_1")
+    page.get_by_role("button", name="Show values").click()
+    expect(payload).to_contain_text("missing_1")
+    moves = page.get_by_role("region", name="Moves")
+    expect(moves).to_contain_text("No earlier attempt made a page")
+    stack.desk.pause("acme-test")
+    page.get_by_role("button", name="Replay with a new key").click()
+    expect(page.get_by_text("It waits in its line again.")).to_be_visible()
+    assert job.state() == "queued"
+    page.get_by_role("button", name="Cancel").click()
+    expect(page.get_by_text("It is cancelled.")).to_be_visible()
+    assert job.state() == "cancelled"
+
+
+def test_site_is_paused_resumed_and_slowed(page: Page, stack: Any) -> None:
+    """Pause holds jobs back, resume lets them go, and the rate changes for the fleet."""
+    page.goto(f"{stack.url}/sites")
+    site = page.get_by_role("region", name="acme-test")
+    site.get_by_label("Reason").fill("price change")
+    site.get_by_role("button", name="Pause").click()
+    expect(page.get_by_text("acme-test is paused.")).to_be_visible()
+    expect(site).to_contain_text("price change, since")
+    job = stack.producer.gift_checkout(GOOD)
+    page.goto(stack.url)
+    expect(page.locator('[data-live="sites"]')).to_contain_text(
+        "acme-test is parked: price change"
+    )
+    page.goto(f"{stack.url}/sites")
+    expect(site).to_contain_text("1 interactive")
+    site.get_by_role("button", name="Resume").click()
+    expect(page.get_by_text("acme-test goes on.")).to_be_visible()
+    ended(job, "succeeded")
+    site.get_by_label("Calls a minute").fill("30")
+    site.get_by_role("button", name="Change the rate").click()
+    expect(site).to_contain_text("set by hand: 30")
+    site.get_by_role("button", name="Back to the settings").click()
+    expect(site).not_to_contain_text("set by hand")
+
+
+def test_dead_letters_are_grouped_filtered_and_replayed(page: Page, stack: Any) -> None:
+    """A group leads to its jobs; many are chosen, the plan is shown, and they run again."""
+    jobs = [ended(stack.producer.gift_checkout(MISSING), "failed") for _ in range(2)]
+    other = ended(stack.producer.personalized_offer({**OFFER, "customer_id": "x"}), "succeeded")
+    assert other.state() == "succeeded"
+    page.goto(f"{stack.url}/dead")
+    page.get_by_role("link", name=re.compile("resource_not_found")).first.click()
+    expect(page).to_have_url(re.compile("code=resource_not_found"))
+    for job in jobs:
+        page.get_by_role("checkbox", name=f"Choose job {job.id}").check()
+    stack.desk.pause("acme-test")
+    page.get_by_role("button", name="Replay…").click()
+    expect(page.get_by_role("heading", name="Replay 2 jobs?")).to_be_visible()
+    expect(page.get_by_text("2 of 2 would run")).to_be_visible()
+    expect(page.get_by_text("run, same key")).to_have_count(2)
+    page.get_by_role("button", name="Replay", exact=True).click()
+    expect(page.get_by_text("2 jobs are in their lines again.")).to_be_visible()
+    assert {job.state() for job in jobs} == {"queued"}
+    stack.desk.resume("acme-test")
+    for job in jobs:
+        ended(job, "failed")
+    page.goto(f"{stack.url}/dead")
+    page.get_by_label("Choose all shown").check()
+    page.get_by_role("button", name="Discard…").click()
+    page.get_by_role("button", name="Discard", exact=True).click()
+    expect(page.get_by_text(re.compile("discarded"))).to_be_visible()
+    expect(page.get_by_text("None. That is as it should be.")).to_be_visible()
+
+
+def test_held_job_needs_a_decision(page: Page, stack: Any) -> None:
+    """Its window is over: the same key is refused, a new one warns, and the audit has it all."""
+    job = held(stack)
+    page.goto(f"{stack.url}/held")
+    page.get_by_role("checkbox", name=f"Choose job {job.id}").check()
+    page.get_by_role("button", name="Replay…").click()
+    expect(page.get_by_text("be refused")).to_be_visible()
+    expect(page.get_by_text("0 of 1 would run")).to_be_visible()
+    expect(page.get_by_role("button", name="Replay", exact=True)).to_have_count(0)
+    page.get_by_role("link", name="Back").click()
+    page.get_by_role("checkbox", name=f"Choose job {job.id}").check()
+    page.get_by_role("button", name="Replay with a new key…").click()
+    expect(page.get_by_text("1 may leave a page behind that nobody was given.")).to_be_visible()
+    page.get_by_role("button", name="Replay with a new key", exact=True).click()
+    ended(job, "succeeded")
+    page.goto(f"{stack.url}/audit")
+    row = page.get_by_role("row").filter(has_text=job.id).first
+    expect(row).to_contain_text("replay")
+    expect(row).to_contain_text("new key")
+    expect(row).to_contain_text("dashboard")
+
+
+def test_held_job_is_discarded(page: Page, stack: Any) -> None:
+    """It ends as failed, and whoever waits for it is told."""
+    job = held(stack)
+    page.goto(f"{stack.url}/jobs/{job.id}")
+    expect(page.get_by_role("region", name="Moves")).to_contain_text("not possible")
+    page.get_by_role("button", name="Discard").click()
+    expect(page.get_by_text("It is discarded.")).to_be_visible()
+    assert job.state() == "failed"
+
+
+def test_password_lets_in_and_out(page: Page, stack: Any) -> None:
+    """The login keeps the page that was asked for; the name is in the audit list."""
+    url = stack.open(env={"LARGESSE_DASHBOARD_PASSWORD": "correct-horse-battery"})
+    page.goto(f"{url}/sites")
+    page.get_by_label("Password or token").fill("correct-horse-battery")
+    page.get_by_label("Your name").fill("Ada")
+    page.keyboard.press("Enter")
+    expect(page.get_by_role("heading", name="Sites")).to_be_visible()
+    page.get_by_role("button", name="Pause acme-test").click()
+    expect(page.get_by_text("acme-test is paused.")).to_be_visible()
+    page.get_by_role("link", name="Audit").click()
+    expect(page.get_by_role("cell", name="dashboard Ada").first).to_be_visible()
+    page.get_by_role("button", name="Log out").click()
+    expect(page.get_by_role("heading", name="Log in")).to_be_visible()
+    page.goto(url)
+    expect(page.get_by_role("heading", name="Log in")).to_be_visible()
+
+
+def test_pages_are_read_with_the_keyboard(page: Page, stack: Any) -> None:
+    """The first stop skips to the content; each page has one main heading and named controls."""
+    job = ended(stack.producer.gift_checkout(MISSING), "failed")
+    for path in ("/", "/jobs", f"/jobs/{job.id}", "/sites", "/dead", "/held", "/audit"):
+        page.goto(f"{stack.url}{path}")
+        page.keyboard.press("Tab")
+        expect(page.locator(":focus")).to_have_text("Skip to the content")
+        page.keyboard.press("Enter")
+        expect(page.get_by_role("main")).to_be_focused()
+        expect(page.get_by_role("heading", level=1)).to_have_count(1)
+        nameless = page.evaluate(_NAMELESS)
+        assert nameless == [], path
+
+
+def test_pages_fit_a_phone(page: Page, stack: Any) -> None:
+    """At 390 pixels nothing is wider than the screen."""
+    job = ended(stack.producer.gift_checkout(MISSING, key="k" * 60), "failed")
+    page.set_viewport_size({"width": 390, "height": 844})
+    for path in ("/", "/jobs", f"/jobs/{job.id}", "/sites", "/dead", "/held", "/audit"):
+        page.goto(f"{stack.url}{path}")
+        width = page.evaluate("document.documentElement.scrollWidth")
+        assert width <= 390, path
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_texts_stand_out_from_their_ground(
+    page: Page, stack: Any, scheme: Callable[[], str]
+) -> None:
+    """Light and dark: every text has a contrast of 4.5 or more."""
+    job = ended(stack.producer.gift_checkout(MISSING), "failed")
+    page.emulate_media(color_scheme=scheme)  # type: ignore[arg-type]
+    for path in ("/", "/jobs", f"/jobs/{job.id}", "/sites", "/dead", "/audit"):
+        page.goto(f"{stack.url}{path}")
+        assert page.evaluate(_FAINT) == [], path
+
+
+_NAMELESS = """() => [...document.querySelectorAll('a, button, input:not([type=hidden]), select')]
+  .filter((one) => !(one.textContent.trim() || one.ariaLabel || one.labels?.length))
+  .map((one) => one.outerHTML)"""
+
+_FAINT = """() => {
+  const canvas = document.createElement('canvas').getContext('2d', {willReadFrequently: true});
+  const parse = (text) => { canvas.clearRect(0, 0, 1, 1); canvas.fillStyle = text;
+    canvas.fillRect(0, 0, 1, 1); return [...canvas.getImageData(0, 0, 1, 1).data]; };
+  const light = ([r, g, b]) => { const f = (c) => (c /= 255) <= .03928 ? c / 12.92
+    : ((c + .055) / 1.055) ** 2.4; return .2126 * f(r) + .7152 * f(g) + .0722 * f(b); };
+  const over = (top, below) => { const a = top[3] / 255;
+    return [0, 1, 2].map((n) => top[n] * a + below[n] * (1 - a)).concat(255); };
+  const ground = (one) => { const own = parse(getComputedStyle(one).backgroundColor);
+    return own[3] === 255 ? own : over(own, one.parentElement ? ground(one.parentElement)
+      : [255, 255, 255, 255]); };
+  const faint = [];
+  for (const one of document.querySelectorAll('body *')) {
+    const own = [...one.childNodes].some((n) => n.nodeType === 3 && n.textContent.trim());
+    if (!own || !one.checkVisibility() || one.closest('svg, .hidden, .skip, option')) continue;
+    const [x, y] = [light(parse(getComputedStyle(one).color)), light(ground(one))];
+    const contrast = (Math.max(x, y) + .05) / (Math.min(x, y) + .05);
+    if (contrast < 4.5) faint.push(one.outerHTML.slice(0, 90) + ' ' + contrast.toFixed(2));
+  }
+  return faint;
+}"""
