@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 import time
 from collections.abc import Mapping
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import dramatiq
 from dramatiq import Broker
@@ -23,6 +23,9 @@ from worker.observe.job_log import JobLog, JobNames
 from worker.operations import OPERATIONS, Operation
 from worker.retry import Decision, close_window, decide, may_send
 from worker.settings import Settings
+
+if TYPE_CHECKING:
+    from worker.observe.tracing import Client
 
 __all__ = ["Caller", "register"]
 
@@ -51,13 +54,13 @@ class Caller:
         self,
         settings: Settings,
         *,
-        client: ApiClient | None = None,
+        client: Client | None = None,
         connections: int = CONNECTIONS,
         figures: Figures | None = None,
         rng: random.Random | None = None,
     ) -> None:
         self.settings = settings
-        self.client = client or ApiClient(
+        self.client: Client = client or ApiClient(
             connect_timeout_s=settings.connect_timeout_s,
             attempt_timeout_s=settings.attempt_timeout_s,
             max_body_bytes=settings.max_body_bytes,

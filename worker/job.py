@@ -151,9 +151,15 @@ class Job:
             budget=None if isinstance(where, str) else where.budget(operation(kind).sub_domain),
         )
 
-    def message(self) -> Message[Any]:
-        """Give the message that carries this job to its actor."""
+    def message(self, trace: Mapping[str, str] | None = None) -> Message[Any]:
+        """Give the message that carries this job to its actor.
+
+        Args:
+            trace: W3C trace context of the enqueue; no part of the job's identity.
+        """
         options: dict[str, Any] = {"digest": self.digest, "site": self.site, "lane": self.lane}
+        if trace:
+            options["trace"] = dict(trace)
         if self.key is not None:
             options["key"] = self.key
         if self.budget not in {None, self.site}:

@@ -28,6 +28,7 @@ from worker.engine.connection import WORKER, connect
 from worker.engine.loop import LoopWorker
 from worker.observe import logs
 from worker.observe.events import WORKER_STARTED, WORKER_STOPPED, emit
+from worker.observe.otlp import open_traces
 from worker.observe.watch import Watch
 from worker.settings import Settings
 
@@ -61,7 +62,10 @@ def build(settings: Settings, *, concurrency: int = CONNECTIONS) -> tuple[Engine
     Returns:
         The broker, and what makes the calls.
     """
+    traces = open_traces(settings)
     caller = Caller(settings, connections=concurrency)
+    if traces is not None:
+        caller.client = traces.traced(caller.client)
     broker = EngineBroker(
         client=connect(settings.redis, WORKER),
         namespace=settings.namespace,
@@ -72,6 +76,7 @@ def build(settings: Settings, *, concurrency: int = CONNECTIONS) -> tuple[Engine
             _ClientLifetime(caller),
             BudgetKeeper(settings),
             Watch(settings, caller.figures),
+            *([] if traces is None else [traces]),
         ],
         lease_ms=settings.lease_ms,
         renew_ms=max(100, settings.lease_ms // 3),

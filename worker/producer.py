@@ -17,13 +17,14 @@ import redis.asyncio
 
 from worker.engine import crash
 from worker.engine.connection import PRODUCER, connect, connect_async
-from worker.engine.entry import Accepted, entry_of
+from worker.engine.entry import Accepted, Entry, entry_of
 from worker.engine.intake import take_in, take_in_async
 from worker.engine.keys import Keyspace
 from worker.engine.scripts import AsyncScripts, Scripts
 from worker.errors import InvalidJobError, JobConflictError
 from worker.handle import AsyncJobHandle, JobHandle
-from worker.job import Job
+from worker.job import QUEUE, Job
+from worker.observe.sending import sending
 from worker.results import AsyncResultReader, ResultReader
 from worker.settings import Settings
 
@@ -220,10 +221,11 @@ class Producer:
             report_conflicts: give a handle whose `accepted` is "conflict" instead of raising.
         """
         jobs = list(jobs)
-        entries = [entry_of(job.message(), self.keyspace, delay_ms=job.delay_ms) for job in jobs]
-        crash.point("producer_before_enqueue")
-        words = take_in(self._scripts, entries)
-        crash.point("producer_after_enqueue")
+        with sending(jobs, QUEUE) as trace:
+            entries = _entries(jobs, self.keyspace, trace)
+            crash.point("producer_before_enqueue")
+            words = take_in(self._scripts, entries)
+            crash.point("producer_after_enqueue")
         _refuse_conflicts(jobs, words, report_conflicts)
         return [
             JobHandle(
@@ -330,8 +332,8 @@ class AsyncProducer:
     ) -> list[AsyncJobHandle]:
         """Enqueue jobs that are valid already; see `Producer.enqueue_jobs`."""
         jobs = list(jobs)
-        entries = [entry_of(job.message(), self.keyspace, delay_ms=job.delay_ms) for job in jobs]
-        words = await take_in_async(self._scripts, entries)
+        with sending(jobs, QUEUE) as trace:
+            words = await take_in_async(self._scripts, _entries(jobs, self.keyspace, trace))
         _refuse_conflicts(jobs, words, report_conflicts)
         return [
             AsyncJobHandle(
@@ -354,6 +356,10 @@ class AsyncProducer:
 
     async def __aexit__(self, *exc: object) -> None:
         await self.aclose()
+
+
+def _entries(jobs: list[Job], keyspace: Keyspace, trace: Mapping[str, str]) -> list[Entry]:
+    return [entry_of(job.message(trace), keyspace, delay_ms=job.delay_ms) for job in jobs]
 
 
 def _refuse_conflicts(jobs: list[Job], words: list[Accepted], report: bool) -> None:
