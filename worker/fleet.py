@@ -22,6 +22,7 @@ from typing import Final
 from worker.errors import SettingsError
 from worker.observe import logs
 from worker.observe.events import WORKER_RESTARTED, emit
+from worker.observe.reports import open_reports
 from worker.settings import Settings
 
 __all__ = ["EXIT_SETTINGS", "run"]
@@ -154,7 +155,9 @@ def run(*, processes: int, concurrency: int, grace_s: float) -> int:
     Raises:
         SettingsError: a setting is missing or wrong.
     """
-    logs.configure(Settings.from_env())
+    settings = Settings.from_env()
+    logs.configure(settings)
+    open_reports(settings)
     command = [
         sys.executable, "-m", "worker.fleet",
         "--concurrency", str(concurrency), "--grace", str(grace_s),

@@ -29,6 +29,7 @@ from worker.engine.loop import LoopWorker
 from worker.observe import logs
 from worker.observe.events import WORKER_STARTED, WORKER_STOPPED, emit
 from worker.observe.otlp import open_traces
+from worker.observe.reports import open_reports
 from worker.observe.watch import Watch
 from worker.settings import Settings
 
@@ -99,6 +100,7 @@ def setup() -> Broker:
     """
     settings = Settings.from_env()
     logs.configure(settings)
+    open_reports(settings)
     broker, _ = build(settings)
     dramatiq.set_broker(broker)
     return broker
@@ -113,6 +115,7 @@ def serve(settings: Settings, *, concurrency: int, grace_s: float) -> None:
         grace_s: seconds that running jobs get at shutdown.
     """
     logs.configure(settings)
+    open_reports(settings)
     asyncio.run(_serve(settings, concurrency, grace_s))
 
 

@@ -13,6 +13,7 @@ __all__ = ["main"]
 _EXTRA_OF = {
     "httpx": "worker",
     "jinja2": "sandbox",
+    "prometheus_client": "worker",
     "python_multipart": "sandbox",
     "rich": "cli",
     "starlette": "sandbox",
