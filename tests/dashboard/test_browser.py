@@ -67,7 +67,8 @@ def test_overview_counts_what_the_fleet_does(page: Page, stack: Any) -> None:
     for job in jobs:
         ended(job, "succeeded")
     places = page.locator('[data-live="places"]')
-    expect(places.get_by_role("cell", name="acme-test")).to_be_visible()
+    # Workers write their figures every few seconds.
+    expect(places.get_by_role("cell", name="acme-test")).to_be_visible(timeout=15_000)
     expect(places.get_by_role("cell", name="gift-checkout")).to_be_visible()
     expect(page.locator("rect.bar-succeeded").first).to_be_attached()
 
@@ -171,7 +172,7 @@ def test_dead_letters_are_grouped_filtered_and_replayed(page: Page, stack: Any) 
     expect(page.get_by_text("2 of 2 would run")).to_be_visible()
     expect(page.get_by_text("run, same key")).to_have_count(2)
     page.get_by_role("button", name="Replay", exact=True).click()
-    expect(page.get_by_text("2 jobs are in their lines again.")).to_be_visible()
+    expect(page.get_by_text("2 jobs are in line again.")).to_be_visible()
     assert {job.state() for job in jobs} == {"queued"}
     stack.desk.resume("acme-test")
     for job in jobs:

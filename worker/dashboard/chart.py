@@ -14,7 +14,8 @@ WIDTH: Final = 600
 HEIGHT: Final = 130
 #: Outcomes from the axis up: what went well is the ground that the rest stands on.
 ORDER: Final = ("succeeded", "cancelled", "expired", "held", "failed")
-_STEPS: Final = (1, 2, 5)
+#: Tops of the upright axis; each has a whole half.
+_STEPS: Final = (2, 4, 6, 10)
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,7 +134,7 @@ def lines(minutes: Sequence[int], values: Mapping[str, Mapping[int, float | None
 
 
 def _nice(value: float) -> float:
-    """Give the next round number: 1, 2 or 5 with zeros."""
+    """Give the next round number, 2 at least: 2, 4, 6 or 10, with zeros."""
     scale = 1.0
     while True:
         for step in _STEPS:

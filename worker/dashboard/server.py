@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import json
 import os
+import signal
 import socket
 import sys
+from collections.abc import Iterator
 from typing import Final
 
 import uvicorn
@@ -54,17 +58,24 @@ class _Server(uvicorn.Server):
         self._house = house
         self._url = url
 
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Stop on SIGTERM and SIGINT, without raising them again afterwards."""
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self._stop)
+        yield
+
+    def _stop(self) -> None:
+        self._house.stopping.set()
+        self.should_exit = True
+
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Listen, and say so."""
         await super().startup(sockets)
         ready = {"event": "dashboard.ready", "url": self._url, "pid": os.getpid()}
         sys.stdout.write(json.dumps(ready) + "\n")
         sys.stdout.flush()
-
-    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        """End."""
-        self._house.stopping.set()
-        await super().shutdown(sockets)
 
 
 def serve(house: House, sock: socket.socket) -> None:

@@ -88,7 +88,7 @@ def _move(house: House, request: Request, form: Form) -> Response:
             done += 1
         except ResultError as error:
             refused.append(str(error))
-    word = "discarded" if move == "discard" else "in their lines again"
+    word = "discarded" if move == "discard" else "in line again"
     session.say(f"{done} {'job is' if done == 1 else 'jobs are'} {word}.")
     if refused:
         session.say(f"{len(refused)} refused. The first: {refused[0]}", tone="bad")

@@ -1,0 +1,53 @@
+"""Charts: numbers to places."""
+
+from __future__ import annotations
+
+import pytest
+
+from worker.dashboard.chart import HEIGHT, WIDTH, bars, lines
+
+MINUTE = 60_000
+#: Three minutes up to 00:15.
+MINUTES = [13 * MINUTE, 14 * MINUTE, 15 * MINUTE]
+
+
+def test_bars_stand_on_each_other() -> None:
+    """The outcomes of a minute fill it from the axis up, without a gap, in a fixed order."""
+    chart = bars(MINUTES, {MINUTES[1]: {"failed": 1, "succeeded": 3}})
+    low, high = chart.bars
+    assert (low.name, high.name) == ("succeeded", "failed")
+    assert low.y + low.height == pytest.approx(HEIGHT, abs=0.02)
+    assert high.y + high.height == pytest.approx(low.y, abs=0.02)
+    assert high.y == pytest.approx(0, abs=0.02)
+    assert WIDTH / 3 < low.x < WIDTH * 2 / 3
+    assert [tick.text for tick in chart.y_ticks] == ["0", "2", "4"]
+    assert chart.rows == [("00:13", [0, 0]), ("00:14", [3, 1]), ("00:15", [0, 0])]
+
+
+def test_bars_of_nothing() -> None:
+    """An hour without a job has axes and no bar."""
+    chart = bars(MINUTES, {})
+    assert (chart.bars, chart.names) == ([], [])
+    assert [tick.text for tick in chart.x_ticks] == ["00:15"]
+
+
+def test_lines_break_where_nothing_was_measured() -> None:
+    """A gap is a gap and not a line to zero; what stands alone is a dot."""
+    minutes = [MINUTE * n for n in range(5)]
+    chart = lines(minutes, {"p50": {0: 0.1, MINUTE: 0.2, 3 * MINUTE: 0.4}})
+    assert len(chart.paths["p50"]) == 1
+    assert len(chart.paths["p50"][0].split()) == 2
+    (dot,) = chart.dots["p50"]
+    assert dot[1] == 0
+    assert [tick.text for tick in chart.y_ticks] == ["0 ms", "200 ms", "400 ms"]
+    assert [values for _, values in chart.rows] == [[0.1], [0.2], [None], [0.4], [None]]
+
+
+@pytest.mark.parametrize(
+    ("value", "top"), [(0, 2), (1, 2), (3, 4), (5, 6), (7, 10), (11, 20), (61, 100), (1234, 2000)]
+)
+def test_axis_ends_at_a_round_number(value: int, top: int) -> None:
+    """The top is the next round number, and its half is whole."""
+    chart = bars([0], {0: {"succeeded": value}})
+    assert chart.y_ticks[-1].text == f"{top}"
+    assert float(chart.y_ticks[1].text) == top / 2
