@@ -40,6 +40,7 @@ class Delivery(MessageProxy):
     """One job in the hands of one worker.
 
     Attributes:
+        job_id: id of the job, and of its message.
         shard: shard it came from.
         fence: number of this delivery; endings of an earlier one are refused.
         deliveries: deliveries in a row without an ending, this one included.
@@ -60,6 +61,11 @@ class Delivery(MessageProxy):
         self, message: Message[Any], fields: list[Any], *, shard: int, now_ms: int, lease_ms: int
     ) -> None:
         super().__init__(message)
+        # What is asked for again and again is here itself, not behind the proxy.
+        self.job_id = self.message_id = message.message_id
+        self.queue_name = message.queue_name
+        self.actor_name = message.actor_name
+        self.options = message.options
         self.shard = shard
         self.fence = int(fields[2])
         rest = fields[3].split(b" ", 8)
@@ -86,11 +92,6 @@ class Delivery(MessageProxy):
 
     def __eq__(self, other: object) -> bool:
         return self is other
-
-    @property
-    def job_id(self) -> str:
-        """Id of the job."""
-        return self.message_id
 
     def now_ms(self) -> int:
         """Give Redis time, Unix ms: the time of the fetch and what has gone by here since."""

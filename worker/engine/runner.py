@@ -53,11 +53,25 @@ class Runner:
         self.middleware: list[Middleware] = [
             one for one in broker.middleware if not isinstance(one, THREAD_BOUND)
         ]
+        self._hearers: dict[str, list[Middleware]] = {}
+        self._coroutines: dict[Actor[Any, Any], Callable[..., Any] | None] = {}
+
+    def _hearers_of(self, name: str) -> list[Middleware]:
+        """Give the middleware that does something at a signal; most leave most of them alone."""
+        found = self._hearers.get(name)
+        if found is None:
+            silent = getattr(Middleware, name)
+            found = [
+                one for one in self.middleware
+                if getattr(getattr(one, name), "__func__", None) is not silent
+            ]  # fmt: skip
+            self._hearers[name] = found
+        return found
 
     def emit_before(self, signal: str, *args: Any) -> None:
         """Emit a signal before the thing; a `MiddlewareError` is raised, others are logged."""
         name = f"before_{signal}"
-        for one in self.middleware:
+        for one in self._hearers_of(name):
             try:
                 getattr(one, name)(self._broker, *args)
             except MiddlewareError:
@@ -68,7 +82,7 @@ class Runner:
     def emit_after(self, signal: str, *args: Any, **kwargs: Any) -> None:
         """Emit a signal after the thing, in reverse order; failures are logged."""
         name = f"after_{signal}"
-        for one in reversed(self.middleware):
+        for one in reversed(self._hearers_of(name)):
             try:
                 getattr(one, name)(self._broker, *args, **kwargs)
             except Exception:  # noqa: BLE001 - as dramatiq: one middleware must not break the rest
@@ -109,12 +123,22 @@ class Runner:
             with capturing(delivery):
                 self.emit_after("process_message", delivery, exception=error)
 
+    def _coroutine_of(self, actor: Actor[Any, Any]) -> Callable[..., Any] | None:
+        """Give the coroutine function behind an async actor; None for a plain one."""
+        try:
+            return self._coroutines[actor]
+        except KeyError:
+            function = getattr(actor.fn, "__wrapped__", None)
+            found = function if inspect.iscoroutinefunction(function) else None
+            self._coroutines[actor] = found
+            return found
+
     async def _call(self, actor: Actor[Any, Any], delivery: Delivery) -> Any:
         limit_ms = delivery.options.get(
             "time_limit", actor.options.get("time_limit", TIME_LIMIT_MS)
         )
-        coroutine = getattr(actor.fn, "__wrapped__", None)
-        if coroutine is not None and inspect.iscoroutinefunction(coroutine):
+        coroutine = self._coroutine_of(actor)
+        if coroutine is not None:
             try:
                 async with asyncio.timeout(limit_ms / 1000) as limit:
                     return await coroutine(*delivery.args, **delivery.kwargs)
