@@ -123,7 +123,8 @@ class Queue:
         )
         leases = [
             Lease(
-                row[0], row[1], int(row[2]), int(rest[0]), int(rest[1]), int(rest[2]), int(rest[3]),
+                row[0], row[1], int(row[2]), int(rest[0]), int(rest[1]), int(rest[2]),
+                int(rest[3]),
                 int(rest[4]) if rest[4] else None, int(rest[5]) if rest[5] else None, int(rest[6]),
                 rest[8], rest[7],
             )
