@@ -34,6 +34,7 @@ class Fleet:
         concurrency: most jobs of one worker at the same time.
         grace_s: seconds that running jobs get at shutdown.
         threads: run dramatiq's own worker threads in place of the loop.
+        moved: let the scripts run on a clock that the test moves; see `rig.moved`.
     """
 
     def __init__(
@@ -45,6 +46,7 @@ class Fleet:
         concurrency: int = 16,
         grace_s: float = 25.0,
         threads: bool = False,
+        moved: bool = False,
     ) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         self._folder = folder
@@ -53,7 +55,8 @@ class Fleet:
         if threads:
             words = ["dramatiq", "worker.main:setup", "-p", "1", "-t", str(concurrency)]
         else:
-            words = ["worker.fleet", "--concurrency", str(concurrency), "--grace", str(grace_s)]
+            program = "rig.moved" if moved else "worker.fleet"
+            words = [program, "--concurrency", str(concurrency), "--grace", str(grace_s)]
         self._argv = ["python", "-m", *words]
         self.members: list[Process] = []
         self.deaths: list[Death] = []

@@ -10,15 +10,16 @@
 local FAILING_MAX = 10
 -- Milliseconds to the first probe of a site that fails, and the most; and for one whose key is refused.
 local PROBE_FIRST_MS, PROBE_MAX_MS, PROBE_REFUSED_MS = 15000, 60000, 60000
--- Milliseconds in which the pace doubles again after a 429, and the most when 429s go on.
-local CLIMB_FIRST_MS, CLIMB_MAX_MS = 10000, 600000
+-- Milliseconds that a pace stands after a 429, and the most when 429s go on; after that it doubles in
+-- every DOUBLE_MS, so that a limit that was raised is in use again within a minute.
+local HOLD_FIRST_MS, HOLD_MAX_MS, DOUBLE_MS = 10000, 35000, 3500
 -- The slowest pace: a part of the configured rate.
 local PACE_MIN = 1 / 64
 
--- The part of its rate that a site is called at now; `s` holds pace, pace_at and climb_ms.
+-- The part of its rate that a site is called at now: `pace` until `climb_ms` after `pace_at`, then more.
 local function pace_of(pace, pace_at, climb_ms)
   if not pace then return 1 end
-  return math.min(1, pace * 2 ^ ((NOW - pace_at) / climb_ms))
+  return math.min(1, pace * 2 ^ (math.max(0, NOW - pace_at - climb_ms) / DOUBLE_MS))
 end
 
 -- When the site may be served next (ms), or nil while it may not: parked, or its calls are used up.
@@ -132,26 +133,36 @@ local function free_slot(queue, site, word, n)
   if cap > 0 and left < cap and has_line(queue, site) and line_up(queue, site) then ring(queue) end
 end
 
+-- The pace that a 429 leaves of `pace`, and what the last minute took in calls; `s` as throttle reads it.
+local function pace_after(s, pace)
+  local per_minute = 60000 / tonumber(s[2])
+  local from = tonumber(s[6] or 0)
+  if from == 0 or NOW - from > 60000 then return pace / 2, pace * per_minute end
+  -- This minute's calls: those since the last pause, and those before it that are still of this minute.
+  local before_ms = math.max(0, 60000 - (NOW - tonumber(s[8] or from)))
+  local took = tonumber(s[7] or 0) + tonumber(s[9] or 0) * before_ms / 60000
+  local fell = math.min(pace, took / per_minute * 0.95)
+  if NOW - from < tonumber(s[5] or 0) then fell = math.min(fell, pace / 2) end -- held, and still too fast
+  return fell, took
+end
+
 -- The API said 429: nobody calls the site for a while, and its pace falls to what got through.
 local function throttle(site, pause_ms)
   local key = site_key(site)
   local s = redis.call('HMGET', key, 'paused_until', 'interval_ms', 'pace', 'pace_at', 'climb_ms',
-    'counted_from', 'counted')
+    'counted_from', 'counted', 'throttled_at', 'took')
   local paused, until_ms = tonumber(s[1] or 0), NOW + pause_ms
   if NOW >= paused then -- the first 429 since the last pause: the others were under way already
-    local pace = pace_of(s[3] and tonumber(s[3]), tonumber(s[4] or 0), tonumber(s[5] or CLIMB_FIRST_MS))
-    local interval, from = tonumber(s[2] or 0), tonumber(s[6] or 0)
-    local fell = pace / 2
-    if interval > 0 and from > 0 and NOW - from <= 60000 then
-      -- What went through in this minute is what a minute takes.
-      fell = math.min(pace, tonumber(s[7] or 0) * interval / 60000 * 0.95)
-    end
-    local climb = CLIMB_FIRST_MS
+    local pace = pace_of(s[3] and tonumber(s[3]), tonumber(s[4] or 0), tonumber(s[5] or HOLD_FIRST_MS))
+    local fell, took = pace / 2, 0
+    if tonumber(s[2] or 0) > 0 then fell, took = pace_after(s, pace) end
+    local hold = HOLD_FIRST_MS
     if s[4] and NOW - tonumber(s[4]) < 300000 then
-      climb = math.min(CLIMB_MAX_MS, tonumber(s[5] or CLIMB_FIRST_MS) * 2)
+      hold = math.min(HOLD_MAX_MS, tonumber(s[5] or HOLD_FIRST_MS) * 2)
     end
     redis.call('HSET', key, 'pace', string.format('%.6f', math.max(PACE_MIN, fell)),
-      'pace_at', until_ms, 'climb_ms', climb, 'counted_from', until_ms, 'counted', 0)
+      'pace_at', until_ms, 'climb_ms', hold, 'counted_from', until_ms, 'counted', 0,
+      'throttled_at', NOW, 'took', string.format('%.1f', took))
   end
   if until_ms > paused then redis.call('HSET', key, 'paused_until', until_ms) end
   line_up_anew(site)
