@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 import redis
 from prometheus_client.parser import text_string_to_metric_families
+from rig.server import RedisServer, free_port
+from rig.waiting import until
 
 from worker.engine.broker import Budget, EngineBroker
 from worker.engine.connection import PRODUCER, connect
@@ -18,9 +20,11 @@ from worker.engine.entry import entry_of
 from worker.engine.keys import Keyspace
 from worker.job import Job
 from worker.observe.figures import BOUNDS_S, Figures
+from worker.observe.flusher import Flusher
 from worker.observe.metric_names import METRICS, PREFIX
 from worker.observe.metrics import Metrics, ProcessFigures, QueueReading
 from worker.observe.queue_figures import read_queue
+from worker.observe.series import read_series
 from worker.settings import Settings
 
 DOCS = Path(__file__).parents[2] / "docs" / "metrics.md"
@@ -205,8 +209,9 @@ def test_queue_figures_count_what_scripts_ended(
     prefix = broker.keyspace.prefix(shard)
     (job_id,) = client.lrange(f"{prefix}q:chargebee:line:acme:bulk", 0, -1)  # type: ignore[misc]
     broker.scripts.run("cancel", shard, [job_id, 60_000, 1_000])
+    client.hset(f"{prefix}ended", "acme/grow|gift_checkout|cancelled|cancelled", 2)
     ended = read_queue(client, broker.keyspace).ended
-    assert ended == {("acme", "gift_checkout", "cancelled", "cancelled"): 1}
+    assert ended == {("acme", "gift_checkout", "cancelled", "cancelled"): 3}
 
 
 def test_queue_reading_of_a_redis_that_is_away(free_port: int) -> None:
@@ -242,3 +247,31 @@ def test_metrics_speak_openmetrics_when_asked() -> None:
     body, content_type = Metrics(process()).render("application/openmetrics-text; version=1.0.0")
     assert content_type.startswith("application/openmetrics-text")
     assert body.endswith(b"# EOF\n")
+
+
+@pytest.fixture
+def cluster(redis_server_factory: Callable[..., RedisServer]) -> Iterator[redis.Redis]:
+    """A Cluster of one node that has all slots."""
+    config = {"cluster-enabled": "yes", "cluster-port": free_port()}
+    server = redis_server_factory(config=config)
+    with server.client() as node:
+        node.execute_command("CLUSTER ADDSLOTSRANGE", 0, 16383)
+        until(lambda: node.execute_command("CLUSTER INFO")["cluster_state"] == "ok")
+    made = connect(f"redis+cluster://127.0.0.1:{server.port}", PRODUCER)
+    yield made
+    made.close()
+
+
+def test_figures_of_a_cluster(cluster: redis.Redis) -> None:
+    """Shards in different slots are read and written all the same; it has no one memory."""
+    broker = EngineBroker(client=cluster, shards=3, middleware=[])
+    broker.declare_queue("chargebee")
+    broker.configure(Budget(one, rate_per_minute=60, burst=1, max_in_flight=5) for one in SITES)
+    fill(broker, "redis://127.0.0.1:1/0")
+    found = samples(Metrics(QueueReading(cluster, broker.keyspace)))
+    assert value(found, "largesse_broker_up") == 1
+    assert value(found, "largesse_jobs_waiting", site="acme", lane="interactive") == 1
+    assert value(found, "largesse_site_in_flight", site="beta") == 0
+    assert not [one for one in found if one[0].startswith("largesse_broker_memory")]
+    Flusher(cluster, broker.keyspace, counted()).flush()
+    assert [one.jobs for one in read_series(cluster, broker.keyspace)] == [1]

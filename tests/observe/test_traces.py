@@ -41,7 +41,7 @@ def spans(monkeypatch: pytest.MonkeyPatch) -> InMemorySpanExporter:
     provider = TracerProvider()
     provider.add_span_processor(SimpleSpanProcessor(exporter))
     # The global provider can be set only once in a process.
-    monkeypatch.setattr(trace, "get_tracer", provider.get_tracer)
+    monkeypatch.setattr(trace, "get_tracer_provider", lambda: provider)
     monkeypatch.setattr(worker.main, "open_traces", lambda settings: Traces(provider))
     return exporter
 
@@ -254,6 +254,13 @@ def test_sending_without_opentelemetry_is_nothing(monkeypatch: pytest.MonkeyPatc
         assert context is NOT_TRACED
     assert "opentelemetry.trace" not in sys.modules
     assert "trace" not in job.message(context).options
+
+
+def test_sending_in_an_app_that_does_not_trace() -> None:
+    """Where OpenTelemetry is merely installed, no span is opened."""
+    job = Job.prepare(Settings(redis_url=REDIS), "gift_checkout", {}, site="acme")
+    with sending([job], QUEUE) as context:
+        assert context is NOT_TRACED
 
 
 def test_traces_are_off_unless_asked_for() -> None:

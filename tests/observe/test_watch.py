@@ -51,6 +51,17 @@ def figures(ports: list[int], name: str) -> dict[tuple[str, ...], float]:
     return found
 
 
+def listening_sockets(pid: int) -> set[str]:
+    """Give the inodes of the sockets that a process listens on (Linux)."""
+    mine = set()
+    for entry in Path(f"/proc/{pid}/fd").iterdir():
+        with contextlib.suppress(OSError):
+            mine.add(entry.readlink().name.removeprefix("socket:[").rstrip("]"))
+    tables = [Path(f"/proc/{pid}/net/{name}").read_text("ascii") for name in ("tcp", "tcp6")]
+    rows = [line.split() for table in tables for line in table.splitlines()[1:]]
+    return {row[9] for row in rows if row[3] == "0A"} & mine
+
+
 @pytest.fixture
 def ports() -> list[int]:
     """Two ports in a row that nothing listens on."""
@@ -122,6 +133,7 @@ def test_fleet_serves_a_port_for_each_process(system: System, ports: list[int]) 
     for port in ports:
         until(lambda port=port: ask(port, "/readyz") == (200, "ready\n"))  # type: ignore[misc]
         assert ask(port, "/livez") == (200, "live\n")
+    assert [len(listening_sockets(pid)) for pid in descendants(fleet.pid)] == [1, 1]
     run_jobs(system)
     check_figures(system, ports)
     fleet.terminate()
@@ -146,26 +158,11 @@ def test_threads_of_dramatiq_are_watched_too(system: System, free_port: int) -> 
     check_figures(system, [free_port])
 
 
-def listening_sockets(pid: int) -> set[str]:
-    """Give the inodes of the sockets that a process listens on (Linux)."""
-    mine = set()
-    for entry in Path(f"/proc/{pid}/fd").iterdir():
-        with contextlib.suppress(OSError):
-            mine.add(entry.readlink().name.removeprefix("socket:[").rstrip("]"))
-    tables = [Path(f"/proc/{pid}/net/{name}").read_text("ascii") for name in ("tcp", "tcp6")]
-    rows = [line.split() for table in tables for line in table.splitlines()[1:]]
-    return {row[9] for row in rows if row[3] == "0A"} & mine
-
-
-def test_nothing_listens_unless_it_is_asked_for(system: System, free_port: int) -> None:
-    """Without a port no process of the fleet listens; with one, exactly the worker does."""
-    quiet = system.worker()
+def test_nothing_listens_unless_it_is_asked_for(system: System) -> None:
+    """Without a port no process of the fleet listens."""
+    fleet = system.worker()
     system.producer().gift_checkout({}).result(20)
-    assert [listening_sockets(pid) for pid in (quiet.pid, *descendants(quiet.pid))] == [set()] * 2
-    asked = system.worker(env={"LARGESSE_METRICS_PORT": str(free_port)})
-    until(lambda: ask(free_port, "/livez"))
-    (child,) = descendants(asked.pid)
-    assert len(listening_sockets(child)) == 1
+    assert [listening_sockets(pid) for pid in (fleet.pid, *descendants(fleet.pid))] == [set()] * 2
 
 
 def test_silent_redis_makes_a_worker_unready_not_dead(

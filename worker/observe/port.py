@@ -23,6 +23,8 @@ _log = logging.getLogger("worker.port")
 CLIENT_S: Final = 5.0
 #: Seconds until the next try when the port is taken: by the process whose place this one has.
 AGAIN_S: Final = 1.0
+#: Seconds after which the thread sees that it should end.
+POLL_S: Final = 0.2
 #: Seconds that the end waits for the thread.
 LAST_S: Final = 1.0
 
@@ -83,7 +85,7 @@ class Port:
                 with self._server as server:
                     self.number = server.server_address[1]
                     if not self._closing.is_set():
-                        server.serve_forever(poll_interval=0.5)
+                        server.serve_forever(POLL_S)
                 return
             if not said:
                 text = "port %d for metrics and health is taken or not allowed: trying again"

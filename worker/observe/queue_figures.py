@@ -199,7 +199,9 @@ def _read_shards(
         counts.outcomes += outcomes
         for raw, count in ended.items():
             site, kind, outcome, error_class = raw.decode(errors="replace").split("|", 3)
-            counts.ended[site, kind, outcome, error_class] = int(count)
+            # A budget of its own has the name of its site in front.
+            labels = (site.partition("/")[0], kind, outcome, error_class)
+            counts.ended[labels] = counts.ended.get(labels, 0) + int(count)
     return queues, sites
 
 

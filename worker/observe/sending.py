@@ -36,14 +36,18 @@ def sending(jobs: Sequence[Job], queue: str) -> AbstractContextManager[Mapping[s
         A context manager that gives the trace context for the messages; empty where nobody
         traces.
     """
-    api = sys.modules.get("opentelemetry.trace")
+    api: Any = sys.modules.get("opentelemetry.trace")
     if api is None or not jobs:
         return nullcontext(NOT_TRACED)
-    return _span(api, jobs, queue)
+    provider = api.get_tracer_provider()
+    # A library may have imported the API though the app does not trace.
+    if isinstance(provider, api.ProxyTracerProvider):
+        return nullcontext(NOT_TRACED)
+    return _span(api, provider.get_tracer("largesse"), jobs, queue)
 
 
 @contextmanager
-def _span(api: Any, jobs: Sequence[Job], queue: str) -> Iterator[Mapping[str, str]]:
+def _span(api: Any, tracer: Any, jobs: Sequence[Job], queue: str) -> Iterator[Mapping[str, str]]:
     attributes: dict[str, str | int] = {
         "messaging.system": SYSTEM,
         "messaging.operation.name": "send",
@@ -56,7 +60,7 @@ def _span(api: Any, jobs: Sequence[Job], queue: str) -> Iterator[Mapping[str, st
         attributes["messaging.message.id"] = jobs[0].id
     else:
         attributes["messaging.batch.message_count"] = len(jobs)
-    with api.get_tracer("largesse").start_as_current_span(
+    with tracer.start_as_current_span(
         f"send {queue}",
         kind=api.SpanKind.PRODUCER,
         attributes=attributes,
