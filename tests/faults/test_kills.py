@@ -154,17 +154,20 @@ def test_second_stop_ends_at_once(world: World, figures: Figures) -> None:
 
 def test_frozen_worker_publishes_nothing_twice(world: World, figures: Figures) -> None:
     """T5: a worker frozen past its lease wakes up as a zombie; its endings are refused."""
-    rounds, frozen_s = (50, 90.0) if world.full else (2, world.lease_ms / 1000 + 1.5)
+    rounds, together = (10, 5) if world.full else (2, 1)
+    frozen_s = 90.0 if world.full else world.lease_ms / 1000 + 1.5
     world.api.admin.set(latency_ms=400)
-    fleet = world.started(concurrency=16)
+    fleet = world.started(concurrency=16, size=together + 1)
     for number in range(rounds):
-        world.produce(20, prefix=f"round-{number}", every_s=0.01)
-        fleet.members[0].pause()
+        world.produce(20 * together, prefix=f"round-{number}", every_s=0.01)
+        for member in fleet.members[:together]:
+            member.pause()
         time.sleep(frozen_s)
-        fleet.members[0].resume()
+        for member in fleet.members[:together]:
+            member.resume()
         world.wait(timeout_s=60)
-    time.sleep(1)  # the zombie's own endings arrive
-    world.judge(figures, "T5", "frozen", rounds=rounds, frozen_s=frozen_s)
+    time.sleep(1)  # the zombies' own endings arrive
+    world.judge(figures, "T5", "frozen", frozen=rounds * together, frozen_s=frozen_s)
     refused = fleet.output().count("lease")
     assert refused > 0
     assert not fleet.deaths
