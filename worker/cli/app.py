@@ -46,7 +46,7 @@ for _name, _group in (
 ):  # fmt: skip
     app.add_typer(_group, name=_name, context_settings={"help_option_names": ["--help", "-h"]})
 
-for _command in (dashboard, workers, queues):
-    app.command()(_command)
+for _look in (dashboard, workers, queues):
+    app.command()(_look)
 
 app.command(epilog=examples("stats --watch", "stats --minutes 5 --json"))(stats)
