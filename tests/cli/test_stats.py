@@ -93,8 +93,8 @@ def test_stats_as_a_picture(busy: Shelf, typed: Typed) -> None:
     ran = typed("stats")
     assert ran.code == 0, ran.err
     assert re.search(r"waiting 1 \(oldest .*\) +running 0 +delayed 0 +dead 0 +held 0", ran.out)
-    assert re.search(r"acme-test +gift-checkout +1 +0 +0 +0 +1 +1 +15 ms +20 ms", ran.out)
-    assert re.search(r"^ all +2 +3 +0 +0 +2 +2", ran.out, re.MULTILINE)
+    assert re.search(r"acme-test +gift-checkout +1 +0 +0 +0 +0 +1 +1 +15 ms +20 ms", ran.out)
+    assert re.search(r"^ all +2 +3 +0 +0 +0 +2 +2", ran.out, re.MULTILINE)
     assert "█" in ran.out
 
 

@@ -203,12 +203,14 @@ def test_queue_figures_follow_a_job(
 def test_queue_figures_count_what_scripts_ended(
     client: redis.Redis, broker: EngineBroker, redis_url: str
 ) -> None:
-    """A job that nobody ran is counted where it ended: cancelled here."""
+    """A job that nobody ran is counted where it ended, in all and in its minute."""
     fill(broker, redis_url)
     shard = broker.keyspace.shard_of_site("acme")
     prefix = broker.keyspace.prefix(shard)
     (job_id,) = client.lrange(f"{prefix}q:chargebee:line:acme:bulk", 0, -1)  # type: ignore[misc]
     broker.scripts.run("cancel", shard, [job_id, 60_000, 1_000])
+    (point,) = read_series(client, broker.keyspace)
+    assert (point.site, point.kind, point.outcomes) == ("acme", "gift_checkout", {"cancelled": 1})
     client.hset(f"{prefix}ended", "acme/grow|gift_checkout|cancelled|cancelled", 2)
     ended = read_queue(client, broker.keyspace).ended
     assert ended == {("acme", "gift_checkout", "cancelled", "cancelled"): 3}

@@ -27,7 +27,7 @@ EVERY_S: Final = 2.0
 SPARK_MINUTES: Final = 60
 
 _BLOCKS: Final = "▁▂▃▄▅▆▇█"
-_OUTCOMES: Final = ("succeeded", "failed", "expired", "held")
+_OUTCOMES: Final = ("succeeded", "failed", "expired", "cancelled", "held")
 
 
 def stats(

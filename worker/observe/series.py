@@ -52,7 +52,7 @@ class Point:
     Attributes:
         minute_ms: when it began, Unix ms; of a sum the earliest.
         site, kind: of the jobs; "*" in a sum of several.
-        outcomes: "succeeded", "failed", "expired", "held" to jobs.
+        outcomes: "succeeded", "failed", "expired", "cancelled", "held" to jobs.
         attempts: attempts made.
         retries: attempts after which the job goes on.
         calls: calls of the API.

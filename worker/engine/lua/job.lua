@@ -20,11 +20,16 @@ end
 -- A site may have a budget of its own for one of its hosts, such as acme/grow: the site is acme.
 local function site_name(job) return string.match(job.site, '^[^/]*') end
 
--- Counts of the endings that no worker counts; another thousand sites would be a mistake.
+-- Counts of the endings that no worker counts, in all and in this minute, as workers keep it for two
+-- hours and a bit; another thousand sites would be a mistake.
 local function count_ending(job, state, class)
-  local field = site_name(job) .. '|' .. job.actor .. '|' .. state .. '|' .. class
+  local where = site_name(job) .. '|' .. job.actor .. '|'
+  local field = where .. state .. '|' .. class
   if redis.call('HLEN', P .. 'ended') < 1000 or redis.call('HEXISTS', P .. 'ended', field) == 1 then
     redis.call('HINCRBY', P .. 'ended', field, 1)
+    local minute = P .. 'series:' .. math.floor(NOW / 60000)
+    redis.call('HINCRBY', minute, where .. 'jobs:' .. state, 1)
+    redis.call('EXPIRE', minute, 7500)
   end
 end
 
