@@ -10,7 +10,7 @@ import pytest
 from rig.command import Command
 
 COMMANDS = ["demo", "worker", "sandbox", "enqueue", "result", "request", "doctor", "version"]
-GROUPS = ["workers", "queues", "stats", "jobs", "dead", "held", "sites", "results"]
+GROUPS = ["dashboard", "workers", "queues", "stats", "jobs", "dead", "held", "sites", "results"]
 
 
 def test_help_lists_every_command(largesse: Command) -> None:
