@@ -15,6 +15,17 @@ import redis
 from rig.invariants import PREFIX, QUEUE
 from rig.sandbox import SandboxAdmin
 from worker.engine.broker import EngineBroker
+from worker.engine.scripts import Scripts
+from worker.operator import Operator
+from worker.settings import Settings
+
+
+class MovedOperator(Operator):
+    """A person's moves on the clock of the workers."""
+
+    def __init__(self, settings: Settings) -> None:
+        super().__init__(settings)
+        self._scripts = Scripts(self._client, self._keyspace, moved_clock=True)
 
 
 def pass_time(client: redis.Redis, seconds: float, *, api: SandboxAdmin | None = None) -> None:
