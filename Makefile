@@ -31,7 +31,7 @@ test: $(STAMP) ## the whole test suite
 	$(BIN)/python -m pytest
 
 faults: $(STAMP) ## the whole fault matrix: kills, stalls and lost connections
-	$(BIN)/python -m pytest tests/faults --faults=full
+	$(BIN)/python -m pytest tests/faults tests/engine/test_model.py --faults=full -o timeout=3600
 
 check: lint types layers test ## all that CI checks
 

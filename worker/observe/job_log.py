@@ -77,7 +77,7 @@ class JobLog:
             "attempt": attempt,
             "waited_ms": waited_ms,
         }
-        emit(self._log, events.JOB_STARTED, **job.fields(), **more)
+        emit(self._log, events.JOB_STARTED, level=logging.DEBUG, **job.fields(), **more)
 
     def called(
         self,
@@ -114,7 +114,9 @@ class JobLog:
             fields.pop("param", None)
             fields["reason"] = error.reason if isinstance(error, ApiError) else None
             fields["error_class"] = error_class
-        emit(self._log, events.API_CALL, **job.fields(), **fields)
+        # A good call is told by the job's ending; one line a job is enough of a million jobs.
+        level = logging.DEBUG if error is None else logging.INFO
+        emit(self._log, events.API_CALL, level=level, **job.fields(), **fields)
 
     def succeeded(self, job: JobNames, *, attempts: int, duration_ms: int, replayed: bool) -> None:
         """Say that a page or offers came.
