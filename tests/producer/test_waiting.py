@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import os
 import threading
 import time
@@ -45,6 +46,12 @@ def subscribed(client: redis.Redis) -> int:
     """Channels that somebody listens on."""
     channels: Any = client.pubsub_channels("*done:*")
     return len(channels)
+
+
+def has_read(client: redis.Redis) -> bool:
+    """Say whether an outcome was looked for: only readers do."""
+    stats: Any = client.info("commandstats")
+    return "cmdstat_get" in stats
 
 
 def specs(n: int) -> list[dict[str, Any]]:
@@ -297,7 +304,8 @@ def test_wait_outlasts_an_outage(
         with ThreadPoolExecutor(1) as pool:
             waiting = pool.submit(job.result, 60)
             with redis_server.client() as client:
-                until(lambda: client.pubsub_channels("*"), what="the subscription")
+                until(lambda: has_read(client), what="the first read")
+            time.sleep(0.1)
             redis_server.kill()
             time.sleep(1)
             assert not waiting.done()
@@ -373,3 +381,14 @@ async def test_async_reader_is_cancelled_cleanly(settings: Settings, client: red
             await task
         while subscribed(client):
             await asyncio.sleep(0.01)
+
+
+def test_reader_closed_at_once_leaves_nothing(settings: Settings, gift: Gift) -> None:
+    """A reader that is closed while a wait gives up opens no connection any more."""
+    job = gift()
+    for _ in range(20):
+        reader = ResultReader(settings)
+        with pytest.raises(ResultTimeoutError):
+            reader.wait(job.id, timeout=0.03)
+        reader.close()
+    gc.collect()  # an open connection would warn here, and a warning is an error

@@ -98,8 +98,10 @@ class Waiters:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
         self._tasks.clear()
-        if self._pubsub is not None:
-            await self._pubsub.aclose()
+        async with self._commanding:
+            pubsub, self._pubsub = self._pubsub, None
+        if pubsub is not None:
+            await pubsub.aclose()
         await self._client.aclose()
 
     def _ensure_tasks(self) -> None:
@@ -149,12 +151,11 @@ class Waiters:
     async def _unsubscribe(self, job_id: str) -> None:
         channel = self._keyspace.channel(job_id)
         self._confirmed.pop(channel.encode(), None)
-        if self._pubsub is None:
-            return
         try:
             with speaking_to_redis():
                 async with self._commanding:
-                    await self._pubsub.unsubscribe(channel)
+                    if self._pubsub is not None:  # a closed one must not connect again
+                        await self._pubsub.unsubscribe(channel)
         except BrokerError as error:
             _log.debug(
                 "the subscription of job %s is left to the lost connection: %s", job_id, error
