@@ -37,7 +37,8 @@ def test_since_is_refused(text: str) -> None:
     ("length_ms", "text"),
     [
         (-5, "0 s"), (999, "0 s"), (59_999, "59 s"), (60_000, "1 min"), (3_599_000, "59 min"),
-        (3_600_000, "1 h"), (7_500_000, "2 h 5 min"), (86_400_000, "1 d"), (349_200_000, "4 d 1 h"),
+        (3_600_000, "1 h"), (7_500_000, "2 h 5 min"), (86_400_000, "1 d"),
+        (349_200_000, "4 d 1 h"),
     ],
 )  # fmt: skip
 def test_lengths_are_spelled(length_ms: int, text: str) -> None:
