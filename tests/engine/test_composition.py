@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import dramatiq
 import pytest
 from dramatiq import group, pipeline
-from dramatiq.middleware import GroupCallbacks, Middleware
+from dramatiq.middleware import GroupCallbacks, Middleware, SkipMessage
 from dramatiq.rate_limits.backends import RedisBackend
 from dramatiq.results import Results
-from dramatiq.results.errors import ResultFailure, ResultTimeout
+from dramatiq.results.errors import ResultFailure, ResultMissing, ResultTimeout
 from rig.crew import JOIN_MS, Crew
 
 from worker.engine.results_backend import EngineResults
@@ -275,3 +276,76 @@ def test_failure_is_read(stored: Crew, colour: Paint) -> None:
     with pytest.raises(ResultFailure) as raised:
         message.get_result(block=True, timeout=JOIN_MS)
     assert (raised.value.orig_exc_type, raised.value.orig_exc_msg) == ("ValueError", "broken")
+
+
+def test_result_travels_with_the_ending(
+    stored: Crew, colour: Paint, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Values and failures are stored by the script that ends their message, by nothing else."""
+
+    def alone(*_: Any) -> None:
+        raise AssertionError("a result was stored by itself")
+
+    monkeypatch.setattr(EngineResults, "_store", alone)
+
+    def work(number: int) -> int:
+        if number < 0:
+            raise ValueError("negative")
+        return number
+
+    actor = stored.actor(colour(work), actor_name="work", store_results=True, max_retries=0)
+    good, bad = actor.send(7), actor.send(-1)
+    stored.start()
+    stored.join()
+    assert good.get_result() == 7
+    with pytest.raises(ResultFailure):
+        bad.get_result()
+    assert stored.dead() == [bad.message_id]
+
+
+def test_result_is_missing_before_it_is_there(stored: Crew) -> None:
+    """Without waiting a result that is not there is missing; a retried message has none yet."""
+    message = stored.actor(lambda: 1, actor_name="a", store_results=True).message()
+    with pytest.raises(ResultMissing):
+        message.get_result()
+    with pytest.raises(ResultTimeout):
+        message.get_result(block=True, timeout=50)
+
+
+def test_result_of_a_skipped_message_is_none(stored: Crew) -> None:
+    """A skipped message stores None, as dramatiq has it."""
+
+    class Skip(Middleware):
+        def before_process_message(self, broker: Any, message: Any) -> None:
+            raise SkipMessage("not today")
+
+    stored.add(Skip())
+    message = stored.actor(lambda: 1, actor_name="a", store_results=True).send()
+    stored.start()
+    assert message.get_result(block=True, timeout=JOIN_MS) is None
+
+
+def test_result_is_kept_for_its_time(stored: Crew) -> None:
+    """A result_ttl longer than the record's ten minutes is honoured."""
+    actor = stored.actor(lambda: 1, actor_name="a", store_results=True, result_ttl=3_600_000)
+    message = actor.send()
+    stored.start()
+    stored.join()
+    left = stored.broker.client.pttl(stored.broker.keyspace.outcome(message.message_id))
+    assert 3_500_000 < left <= 3_600_000
+
+
+def test_result_is_told_to_a_waiting_reader_at_once(stored: Crew) -> None:
+    """A reader that blocks is woken by the ending; it does not poll for it."""
+    gate = threading.Event()
+    done: list[float] = []
+
+    def work() -> None:
+        gate.wait(10)
+        done.append(time.monotonic())
+
+    message = stored.actor(work, store_results=True).send()
+    stored.start()
+    threading.Timer(0.3, gate.set).start()
+    message.get_result(block=True, timeout=JOIN_MS)
+    assert time.monotonic() - done[0] < 0.25
