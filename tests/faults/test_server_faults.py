@@ -84,7 +84,7 @@ def test_absent_server_loses_nothing(world: World, figures: Figures, away_s: int
     world.api.admin.set(latency_ms=1_500)
     fleet = world.started(concurrency=32)
     world.produce(20, prefix="delayed", options={"delay_s": 3})
-    world.api.admin.add_fault("error", status=503, requests="1..10")
+    world.api.admin.add_fault("error", status=503, every=3, times=10)
     world.produce(30, prefix="running")
     until(lambda: world.api.admin.counts()["in_flight"] >= 20, what="calls in flight")
     world.server.kill()
@@ -196,7 +196,7 @@ def test_full_server_refuses_and_loses_nothing(
     n = 2_000 if world.full else 150
     world.api.admin.set(latency_ms=300)
     fleet = world.started(concurrency=8)
-    world.api.admin.add_fault("error", status=503, requests="1..5")
+    world.api.admin.add_fault("error", status=503, every=3, times=5)
     world.produce(n)
     until(lambda: world.api.admin.counts()["executed"] >= 10, what="jobs under way")
     spoil(world)

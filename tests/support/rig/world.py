@@ -113,6 +113,10 @@ class World:
         """How many results were published, by the stream's own count."""
         return int(self.client.xlen("{largesse:0}:outcomes"))
 
+    def running(self) -> int:
+        """How many jobs are in the hands of workers."""
+        return int(self.client.zcard("{largesse:0}:q:chargebee:leases"))
+
     def wait(self, *, timeout_s: float = 60.0) -> None:
         """Wait until every accepted job has come to rest."""
         wait_all_ended(self.client, self.log.job_ids(), timeout_s=timeout_s)

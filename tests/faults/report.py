@@ -1,0 +1,86 @@
+"""Writes docs/faults.md from the figures of the last run: `python tests/faults/report.py`.
+
+The last row of each test and case counts, a full one before a quick one.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parents[2]
+FIGURES = ROOT / "build" / "faults.jsonl"
+PAGE = ROOT / "docs" / "faults.md"
+
+#: Columns of their own, or the same in every row.
+COMMON = (
+    "row", "case", "n", "lost", "duplicate_pages", "duplicate_results", "recovery_p50_ms",
+    "recovery_p99_ms", "seed", "size", "states", "server", "python", "dramatiq", "redis", "httpx",
+)  # fmt: skip
+
+HEAD = """# The fault matrix, measured
+
+Written by `tests/faults/report.py` from the figures of a run. `make faults` runs the full size,
+`make test` the quick one; the column says which a row is from. The quick size runs with a lease of
+2 s in place of the default's 15 s, so its recovery times are 13 s shorter.
+
+Real worker processes, a real server, the sandbox over TCP, a chaos proxy between them. What was
+lost or doubled is counted from the producer's own log, the stream of outcomes and the sandbox's
+counts, never from a worker's word. *lost*: accepted jobs without an ending. *pages*: idempotency
+keys that the API served more than once. *results*: jobs with more than one published outcome, or
+with unequal ones.
+
+"""
+
+
+def newest(lines: list[str]) -> dict[tuple[str, str], dict[str, Any]]:
+    """The row to show for each test and case of the matrix."""
+    found: dict[tuple[str, str], dict[str, Any]] = {}
+    for line in lines:
+        row = json.loads(line)
+        key = (row["row"], row["case"])
+        older = found.get(key)
+        if not row["row"].startswith("T"):
+            continue
+        if older is None or row.get("size") == "full" or older.get("size") != "full":
+            found[key] = row
+    return found
+
+
+def page(rows: dict[tuple[str, str], dict[str, Any]]) -> str:
+    """The whole page as Markdown."""
+    lines = ["| test | case | size | N | lost | pages | results | p50 / p99 ms | seed | more |"]
+    lines.append("|---|---|---|---|---|---|---|---|---|---|")
+    for (name, case), row in sorted(rows.items(), key=lambda one: (int(one[0][0][1:]), one[0][1])):
+        more = ", ".join(f"{k} {v}" for k, v in row.items() if k not in COMMON)
+        recovery = ""
+        if "recovery_p99_ms" in row:
+            recovery = f"{row['recovery_p50_ms']} / {row['recovery_p99_ms']}"
+        names = ("n", "lost", "duplicate_pages", "duplicate_results")
+        cells = [
+            name, case, row.get("size", ""), *(row.get(one, "") for one in names), recovery,
+            row.get("seed", ""), more.replace("_", " "),
+        ]  # fmt: skip
+        lines.append("| " + " | ".join(str(cell) for cell in cells) + " |")
+    last = next(row for row in reversed(rows.values()) if "server" in row)
+    versions = ", ".join(f"{k} {last[k]}" for k in ("python", "dramatiq", "redis", "httpx"))
+    lines += ["", f"Versions: {last['server']}, {versions}."]
+    return HEAD + "\n".join(lines) + "\n"
+
+
+def main() -> int:
+    """Write the page; exit code 1 when there are no figures."""
+    path = Path(os.environ.get("LARGESSE_FAULTS_FIGURES") or FIGURES)
+    rows = newest(path.read_text(encoding="utf-8").splitlines() if path.exists() else [])
+    if not rows:
+        print(f"no figures in {path.name}: run the fault tests first", file=sys.stderr)
+        return 1
+    PAGE.write_text(page(rows), encoding="utf-8")
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
