@@ -10,12 +10,15 @@ process each. Every value is the median of the rounds.
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import TextIO
 
 from benchmarks.engine_measures import depth, enqueue, idle, throughput, waking
 from benchmarks.engine_setups import CONCURRENCY, JOB, NOOP, SETUPS, THREADS, Setup
@@ -52,8 +55,8 @@ class Size:
     tries: int
 
 
-QUICK = Size(3, 6, 0.25, 3, 2_500, 30, 250, 5_000, (1_000, 100_000), 30)
-FULL = Size(5, 50, 0.4, 10, 10_000, 200, 2_000, 20_000, (1_000, 10_000, 100_000, 1_000_000), 200)
+QUICK = Size(3, 4, 0.25, 2, 1_500, 20, 200, 3_000, (1_000, 100_000), 30)
+FULL = Size(3, 20, 0.3, 6, 6_000, 100, 1_000, 10_000, (1_000, 10_000, 100_000, 1_000_000), 200)
 
 #: Figures with a goal: what to reach, and whether more is better.
 GOALS = {
@@ -94,7 +97,7 @@ KEY = (
     "- no-op jobs have no payload and no result; jobs with a page have a payload, were validated,",
     "  deduplicated and leased, and publish a hosted page (stock: its Results middleware).",
     "- Redis CPU is that of the server, per job. Bytes are its used_memory, per job; a result is",
-    "  all that is left of a job that has ended.",
+    "  all that is left of a job that has ended. The depth of a queue was measured in one round.",
 )
 
 
@@ -125,8 +128,8 @@ def measure(board: Board, server: Server, size: Size, only: set[str]) -> None:
         if "idle" in only:
             idle(board, server, samples=size.idle_samples, pause_s=size.pause_s,
                  watch_s=size.watch_s)  # fmt: skip
-        if "depth" in only:
-            # The depth of a queue is a matter of the broker; it is measured once for each kind.
+        if "depth" in only and turn == 0:
+            # The depth of a queue is a matter of the broker; each of both kinds is measured once.
             for setup in setups:
                 if setup.idle_ms == 1000 and not setup.on_loop:
                     depth(board, server, setup, depths=size.depths, tries=size.tries)
@@ -160,6 +163,16 @@ def _cell(board: Board, figure: str, setup: str) -> str:
     return text if spread is None else f"{text} ({spread:.0%})"
 
 
+@contextmanager
+def _lines(path: Path | None) -> Iterator[TextIO]:
+    """Open the file for the JSON lines; they are written as they come."""
+    if path is not None and str(path) == "-":
+        yield sys.stdout
+    else:
+        with (path or Path(os.devnull)).open("w", encoding="utf-8") as file:
+            yield file
+
+
 def main() -> None:
     """Read the arguments, measure, and write the page."""
     steps = [*_steps(QUICK), "idle", "depth"]
@@ -175,21 +188,16 @@ def main() -> None:
         size = Size(
             **{name: getattr(size, name) for name in Size.__slots__} | {"rounds": chosen.rounds}
         )
-    lines: list[str] = []
-    board = Board(lines.append)
-    if chosen.json is not None and str(chosen.json) == "-":
-        board.tell = lambda line: print(line, flush=True)
     started = time.monotonic()
     about = [machine()]
-    with serving() as server:
+    with _lines(chosen.json) as lines, serving() as server:
+        board = Board(lambda line: print(line, file=lines, flush=True))
         about.append(versions(server.name()))
         measure(board, server, size, set(chosen.only))
     about.append(
         f"{datetime.now(UTC):%Y-%m-%d}, {'quick' if chosen.quick else 'full'} form, "
         f"{size.rounds} rounds, {time.monotonic() - started:.0f} s"
     )
-    if chosen.json is not None and lines:
-        chosen.json.write_text("\n".join(lines) + "\n", "utf-8")
     text = write(board, about)
     page = chosen.page or (None if chosen.quick else PAGE)
     if page is not None:
