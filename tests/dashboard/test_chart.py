@@ -34,13 +34,31 @@ def test_bars_of_nothing() -> None:
 def test_lines_break_where_nothing_was_measured() -> None:
     """A gap is a gap and not a line to zero; what stands alone is a dot."""
     minutes = [MINUTE * n for n in range(5)]
-    chart = lines(minutes, {"p50": {0: 0.1, MINUTE: 0.2, 3 * MINUTE: 0.4}})
+    chart = lines(minutes, {"p50": {0: 0.1, MINUTE: 0.2, 3 * MINUTE: 1.0}})
     assert len(chart.paths["p50"]) == 1
     assert len(chart.paths["p50"][0].split()) == 2
     (dot,) = chart.dots["p50"]
     assert dot[1] == 0
-    assert [tick.text for tick in chart.y_ticks] == ["0 ms", "200 ms", "400 ms"]
-    assert [values for _, values in chart.rows] == [[0.1], [0.2], [None], [0.4], [None]]
+    assert [values for _, values in chart.rows] == [[0.1], [0.2], [None], [1.0], [None]]
+
+
+def test_lines_show_the_quick_beside_the_slow() -> None:
+    """Times stand on a logarithmic axis between whole powers of ten."""
+    chart = lines([0, MINUTE], {"p50": {0: 0.09}, "p99": {0: 900.0, MINUTE: 0.0}})
+    places = {name: dots for name, dots in chart.dots.items() if dots}
+    assert 0 < places["p50"][0][1] < HEIGHT
+    slow, nothing = (float(pair.split(",")[1]) for pair in chart.paths["p99"][0].split())
+    assert 0 < slow < places["p50"][0][1]
+    assert nothing == HEIGHT
+    assert [tick.text for tick in chart.y_ticks] == ["1 ms", "100 ms", "10 s", "1000 s"]
+    assert chart.y_ticks[-1].at == 0
+
+
+def test_lines_of_nothing() -> None:
+    """An hour without a job has an axis and no line."""
+    chart = lines(MINUTES, {"p50": {}, "p99": {}})
+    assert (chart.paths, chart.dots) == ({"p50": [], "p99": []}, {"p50": [], "p99": []})
+    assert [tick.text for tick in chart.y_ticks] == ["10 ms", "100 ms", "1 s"]
 
 
 @pytest.mark.parametrize(

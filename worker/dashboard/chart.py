@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -100,18 +101,18 @@ def bars(minutes: Sequence[int], values: Mapping[int, Mapping[str, int]]) -> Bar
         (_clock(minute), [values.get(minute, {}).get(name, 0) for name in names])
         for minute in minutes
     ]
-    return Bars(drawn, names, _times(minutes), _levels(top, "{:g}"), rows)
+    return Bars(drawn, names, _times(minutes), _levels(top), rows)
 
 
 def lines(minutes: Sequence[int], values: Mapping[str, Mapping[int, float | None]]) -> Lines:
-    """Draw lines.
+    """Draw lines, times on a logarithmic axis: a median of 90 ms and a job of an hour both show.
 
     Args:
         minutes: Unix ms of all minutes, in order.
         values: name to minute to seconds; a minute without is a gap.
     """
     measured = [x for one in values.values() for x in one.values() if x is not None]
-    top = _nice(max(measured, default=0.0) * 1000) / 1000
+    low, decades = _decades(measured)
     step = WIDTH / max(1, len(minutes))
     paths: dict[str, list[str]] = {}
     dots: dict[str, list[tuple[float, float]]] = {}
@@ -122,14 +123,18 @@ def lines(minutes: Sequence[int], values: Mapping[str, Mapping[int, float | None
             if value is None:
                 pieces.append([])
             else:
-                y = HEIGHT - value / top * HEIGHT
+                part = math.log10(max(value, 10.0**low) / 10.0**low) / decades
+                y = HEIGHT - min(1.0, part) * HEIGHT
                 pieces[-1].append((round((place + 0.5) * step, 2), round(y, 2)))
         paths[name] = [
             " ".join(f"{x},{y}" for x, y in piece) for piece in pieces if len(piece) > 1
         ]
         dots[name] = [piece[0] for piece in pieces if len(piece) == 1]
     rows = [(_clock(minute), [one.get(minute) for one in values.values()]) for minute in minutes]
-    y_ticks = [Tick(tick.at, _duration(float(tick.text))) for tick in _levels(top, "{!r}")]
+    y_ticks = [
+        Tick(round(HEIGHT - HEIGHT * place / decades, 2), _duration(10.0 ** (low + place)))
+        for place in range(0, decades + 1, 1 + decades // 4)
+    ]
     return Lines(paths, dots, _times(minutes), y_ticks, rows, list(values))
 
 
@@ -143,8 +148,15 @@ def _nice(value: float) -> float:
         scale *= 10
 
 
-def _levels(top: float, form: str) -> list[Tick]:
-    return [Tick(HEIGHT - HEIGHT * part, form.format(top * part)) for part in (0.0, 0.5, 1.0)]
+def _decades(measured: Sequence[float]) -> tuple[int, int]:
+    """Give the power of ten below all times, and how many powers up to the one above all."""
+    low = math.floor(math.log10(max(0.001, min(measured, default=0.01))))
+    high = math.ceil(math.log10(max(0.001, max(measured, default=1.0))))
+    return low, max(1, high - low)
+
+
+def _levels(top: float) -> list[Tick]:
+    return [Tick(HEIGHT - HEIGHT * part, f"{top * part:g}") for part in (0.0, 0.5, 1.0)]
 
 
 def _times(minutes: Sequence[int]) -> list[Tick]:
