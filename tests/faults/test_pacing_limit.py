@@ -67,7 +67,7 @@ def test_cut_limit_is_followed_and_a_raised_one_too(
     simulated.run(40)
     before = simulated.let_in(10, 40) * 2
     simulated.limit(CUT_RATE)
-    minutes = 8 if full else 4
+    minutes = 8 if full else 3
     simulated.run(60 * minutes)
     cut_end_s = 40 + 60 * minutes
     after_cut = len(simulated.between(50, 110))

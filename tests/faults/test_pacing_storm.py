@@ -16,7 +16,7 @@ from rig.world import World
 from worker.operator import Operator
 from worker.settings import Settings
 
-#: ms by which two p99 may differ besides the tenth: the noise of timers and of two shared cores.
+#: ms by which two tails may differ besides the tenth: the noise of timers and of two shared cores.
 FLOOR_MS = 15.0
 #: ms within which a job starts beside any backlog, and the share of the jobs held to it: one in a
 #: hundred may meet a pause of the machine.
@@ -35,12 +35,12 @@ RETRY_AFTERS: dict[str, tuple[object, float, float]] = {
 }
 
 
-def _quiet_p99_ms(tenants: Tenants, n: int, *, prefix: str) -> float:
-    """The 99th percentile of the quiet site's jobs, from enqueue to result."""
+def _quiet_tail_ms(tenants: Tenants, n: int, *, prefix: str) -> float:
+    """The tail of the quiet site's jobs, from enqueue to result: p99 of many, p90 of a hundred."""
     tenants.produce("quiet", n, prefix=prefix, every_s=0.02)
     ids = tenants.ids("quiet", prefix)
     until(lambda: all(tenants.world.client.exists(f"{PREFIX}out:{one}") for one in ids))
-    return percentile(tenants.took_ms(ids), 0.99)
+    return percentile(tenants.took_ms(ids), 0.99 if n >= 300 else 0.9)
 
 
 def _offer_on(tenants: Tenants, rounds: int, size: int, every_s: float) -> threading.Thread:
@@ -65,13 +65,13 @@ def test_storm_over_the_limit_makes_no_429(world: World, figures: Figures) -> No
     world.api.admin.post("settings", {"site": "busy", "rate_per_minute": rate})
     world.started(env=tenants.env(), size=2)
     n = 400 if world.full else 100
-    _quiet_p99_ms(tenants, 20, prefix="warm")
-    alone_ms = _quiet_p99_ms(tenants, n, prefix="alone")
+    _quiet_tail_ms(tenants, 20, prefix="warm")
+    alone_ms = _quiet_tail_ms(tenants, n, prefix="alone")
     began = time.time()
     rounds = round(seconds / 2)
     thread = _offer_on(tenants, rounds, round(rate * 10 / 60 * 2), 2.0)
     time.sleep(1)
-    beside_ms = _quiet_p99_ms(tenants, n, prefix="beside")
+    beside_ms = _quiet_tail_ms(tenants, n, prefix="beside")
     time.sleep(max(0.0, began + seconds - time.time()))
     calls = tenants.requests("busy")
     thread.join()
@@ -94,8 +94,8 @@ def test_storm_over_the_limit_makes_no_429(world: World, figures: Figures) -> No
         refused_share_after_5_s=round(len(late) / max(1, len(calls)), 4),
         used=round(used, 4),
         dead=world.client.zcard(f"{PREFIX}dead"),
-        other_site_p99_alone_ms=alone_ms,
-        other_site_p99_beside_ms=beside_ms,
+        other_site_tail_alone_ms=alone_ms,
+        other_site_tail_beside_ms=beside_ms,
         **world.versions(),
         size="full" if world.full else "quick",
     )

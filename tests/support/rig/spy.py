@@ -68,9 +68,9 @@ def certificate(folder: Path, *, days: int = 2, host: str = "localhost") -> Path
     key, request, signed = folder / "key", folder / "request", folder / "signed"
     extensions = folder / "extensions"
     extensions.write_text(f"subjectAltName=DNS:{host}\n")
+    curve = "-newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes"
     commands = [
-        "req -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes "
-        + f"-keyout {key} -out {request} -subj /CN={host}",
+        f"req {curve} -keyout {key} -out {request} -subj /CN={host}",
         f"x509 -req -in {request} -signkey {key} -days {days} -extfile {extensions} -out {signed}",
     ]
     for command in commands:
