@@ -6,6 +6,7 @@ who know that it is.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, Final, cast
 
 import redis
@@ -95,8 +96,21 @@ def connect_async(address: RedisAddress | str, patience: Patience = WORKER) -> r
         sentinel = redis.asyncio.sentinel.Sentinel(
             list(where.hosts), sentinel_kwargs=_sentinel_options(where, patience), **options
         )
-        return cast("redis.asyncio.Redis", sentinel.master_for(where.service or "", db=where.db))
+        master = sentinel.master_for(where.service or "", redis_class=_WatchedMaster, db=where.db)
+        master.sentinels = sentinel.sentinels
+        return cast("redis.asyncio.Redis", master)
     return redis.asyncio.Redis(**_location(where), **options)
+
+
+class _WatchedMaster(redis.asyncio.Redis):
+    """The master that sentinels name; closing it closes the connections to them too."""
+
+    sentinels: Sequence[redis.asyncio.Redis] = ()
+
+    async def aclose(self, close_connection_pool: bool | None = None) -> None:
+        await super().aclose(close_connection_pool)
+        for one in self.sentinels:
+            await one.aclose()
 
 
 def _location(where: RedisAddress) -> dict[str, Any]:
