@@ -3,38 +3,15 @@
 from __future__ import annotations
 
 import json
-import os
 import select
-import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import BrowserContext, sync_playwright
-
-FLAGS = [
-    "--headless",
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-]
-
-
-def find_chromium() -> str:
-    """The browser of this machine; the test is skipped where there is none, but never in CI."""
-    found = os.environ.get("LARGESSE_CHROMIUM") or shutil.which("chromium")
-    if found is None:
-        reason = "no browser: install chromium, or name one in LARGESSE_CHROMIUM"
-        if os.environ.get("CI") == "true":
-            pytest.fail(reason)
-        pytest.skip(reason)
-    return found
+from playwright.sync_api import BrowserContext
+from rig.chromium import chromium
 
 
 @pytest.fixture
@@ -57,15 +34,5 @@ def sandbox_url() -> Iterator[str]:
 @pytest.fixture
 def browser(tmp_path: Path) -> Iterator[BrowserContext]:
     """Chromium with an empty profile of its own."""
-    executable = find_chromium()
-    with sync_playwright() as playwright:
-        context = playwright.chromium.launch_persistent_context(
-            tmp_path / "profile",
-            executable_path=executable,
-            headless=True,
-            args=FLAGS,
-            viewport={"width": 1100, "height": 900},
-        )
-        context.set_default_timeout(15_000)
+    with chromium(tmp_path / "profile") as context:
         yield context
-        context.close()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 from rig.server import free_port
@@ -13,11 +14,12 @@ from rig.visitor import Visitor
 from worker import Settings
 from worker.dashboard.app import create_app
 from worker.dashboard.house import House
-from worker.dashboard.options import Options
+from worker.dashboard.options import VARIABLES, Options
 from worker.errors import SettingsError
 from worker.operator import Operator
 
 Visit = Callable[..., Visitor]
+ROOT = Path(__file__).resolve().parents[2]
 PASSWORD = "correct-horse-battery"
 TOKEN = "0123456789abcdef-token"
 PAGES = ("/", "/jobs", "/sites", "/dead", "/held", "/audit")
@@ -90,6 +92,15 @@ def test_options_are_read_from_the_environment(tmp_path_factory: pytest.TempPath
     assert TOKEN not in repr(options)
     with pytest.raises(SettingsError, match="too short"):
         Options.from_env({"LARGESSE_DASHBOARD_PASSWORD": "short"})
+
+
+def test_variables_are_documented() -> None:
+    """docs/dashboard.md lists each with its default, and no other."""
+    page = (ROOT / "docs" / "dashboard.md").read_text(encoding="utf-8")
+    rows = dict(re.findall(r"^\| `(LARGESSE_\w+)` \| `?(.*?)`? \|", page, re.MULTILINE))
+    wanted = {one.name: str(one.default).lower() for one in VARIABLES}
+    assert rows == {**wanted, "LARGESSE_DASHBOARD_PASSWORD": "not set",
+                    "LARGESSE_DASHBOARD_TOKEN": "not set"}  # fmt: skip
 
 
 def test_password_opens_the_pages(visit: Visit) -> None:
@@ -181,6 +192,32 @@ def test_moves_need_the_secret_of_the_session(visit: Visit, shelf: Shelf) -> Non
     same = {"origin": "http://127.0.0.1:8500", "sec-fetch-site": "same-origin"}
     assert visitor.post(path, data={"csrf": secret}, headers=same).status_code == 303
     assert job.state() == "queued"
+
+
+def test_a_header_alone_is_no_token(visit: Visit, shelf: Shelf) -> None:
+    """Where all of this machine are let in, some Authorization does not replace the secret."""
+    job = shelf.fail(shelf.gift())
+    visitor = visit()
+    for header in ("Basic YTpi", "Bearer x", "Bearer"):
+        answer = visitor.post(f"/jobs/{job.id}/replay", headers={"authorization": header})
+        assert answer.status_code == 403, header
+    assert job.state() == "failed"
+
+
+def test_programs_do_not_push_out_people(visit: Visit) -> None:
+    """Who asks for no page gets no session: a probe every second logs nobody out."""
+    visitor = visit()
+    for path in ("/static/dashboard.css", "/jobs"):
+        assert "set-cookie" not in visitor.get(path, headers={"accept": "*/*"}).headers
+    assert "set-cookie" in visitor.get("/jobs").headers
+
+
+def test_login_is_in_the_audit_list(visit: Visit, shelf: Shelf) -> None:
+    """Who came in, by the name that was given."""
+    visit(password=PASSWORD).post("/login", data={"password": PASSWORD, "name": "Ada"})
+    with shelf.desk() as desk:
+        (one,) = desk.audit.read()
+    assert (one.who, one.action, one.target) == ("dashboard Ada", "login", "dashboard")
 
 
 def test_read_only_forbids_every_move(visit: Visit, shelf: Shelf) -> None:

@@ -47,8 +47,7 @@ def action(
     async def moved(request: Request) -> Response:
         form = await read_form(request)
         session = session_of(request)
-        by_token = "authorization" in request.headers
-        if not by_token and not is_right(one(form, "csrf"), session.csrf):
+        if not session.is_program and not is_right(one(form, "csrf"), session.csrf):
             raise HTTPException(403, "The form was too old. Go back, load the page again.")
         if changes and house.options.read_only:
             raise HTTPException(403, "This dashboard only shows: it is read-only.")

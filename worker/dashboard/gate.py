@@ -6,7 +6,6 @@ Host of this machine?  ->  session or token?  ->  page  ->  strict headers
 from __future__ import annotations
 
 import hmac
-import secrets
 from http.cookies import CookieError, SimpleCookie
 from typing import Final
 from urllib.parse import quote, urlsplit
@@ -71,11 +70,13 @@ class Gate:
                     answer.append("set-cookie", self.cookie(fresh))
             await send(message)
 
-        refusal = self._refuse(scope, headers)
+        session = self._session(headers)
+        refusal = self._refuse(scope, headers, session)
         if refusal is None:
-            session = self._session(headers)
             if session is None and self._house.options.is_open:
-                session = fresh = self._house.sessions.begin("dashboard")
+                session = self._house.sessions.passing("dashboard")
+                if "text/html" in headers.get("accept", ""):
+                    session = fresh = self._house.sessions.begin("dashboard")
             if session is None and not scope["path"].startswith(_OPEN):
                 refusal = _ask_to_log_in(scope, headers)
             scope.setdefault("state", {})["session"] = session
@@ -92,13 +93,13 @@ class Gate:
             f"{secure}"
         )
 
-    def _refuse(self, scope: Scope, headers: Headers) -> Response | None:
+    def _refuse(self, scope: Scope, headers: Headers, session: Session | None) -> Response | None:
         host = _host(headers)
         if self._house.options.is_open and not is_loopback(host):
             # Another name that leads here (DNS rebinding) is not to be trusted without a password.
             text = "This dashboard has no password and is for http://localhost or 127.0.0.1 only."
             return PlainTextResponse(text, 421)
-        if scope["method"] in {"GET", "HEAD"} or "authorization" in headers:
+        if scope["method"] in {"GET", "HEAD"} or (session is not None and session.is_program):
             return None
         origin = headers.get("origin")
         foreign = origin is not None and urlsplit(origin).netloc != headers.get("host")
@@ -111,7 +112,8 @@ class Gate:
         scheme, _, given = headers.get("authorization", "").partition(" ")
         if scheme:
             right = token is not None and scheme.lower() == "bearer" and is_right(given, token)
-            return _of_token(secrets.token_urlsafe(16)) if right else None
+            program = self._house.sessions.passing("dashboard (token)", is_program=True)
+            return program if right else None
         cookie = SimpleCookie()
         try:
             cookie.load(headers.get("cookie", ""))
@@ -129,11 +131,6 @@ def cookie_name(https: bool) -> str:
 def is_right(given: str, wanted: str) -> bool:
     """Compare two secrets in a time that does not tell how much was right."""
     return hmac.compare_digest(given.encode(), wanted.encode())
-
-
-def _of_token(csrf: str) -> Session:
-    # A browser never sends this header by itself: no form to protect.
-    return Session(id="", csrf=csrf, who="dashboard (token)", ends_at=float("inf"))
 
 
 def _ask_to_log_in(scope: Scope, headers: Headers) -> Response:

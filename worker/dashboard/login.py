@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
+from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
@@ -24,7 +25,7 @@ def routes(house: House) -> list[Route]:
     """Give `/login` and `/logout`."""
 
     async def enter(request: Request) -> Response:
-        return _enter(house, request, await read_form(request))
+        return await run_in_threadpool(_enter, house, request, await read_form(request))
 
     return [
         Route("/login", page(house, _ask), methods=["GET"]),
@@ -59,6 +60,7 @@ def _enter(house: House, request: Request, form: Form) -> Response:
     house.doorkeeper.was_right(address)
     name = "".join(c for c in one(form, "name")[:NAME_MAX] if c.isprintable())
     session = house.sessions.begin(f"dashboard {name}".strip())
+    house.desk.audit.write(session.who, "login", "dashboard")
     answer = back(one(form, "next") or "/")
     answer.headers.append("set-cookie", request.scope["state"]["set_cookie"](session))
     return answer

@@ -31,6 +31,8 @@ class Session:
         csrf: what every form must hold.
         who: name for the audit list.
         ends_at: when it ends, in the seconds of the clock of `Sessions`.
+        is_program: a program sent the token; a browser never does that by itself, so there is no
+            form to protect.
         flash: sentences that the next page shows once: a tone and a text.
     """
 
@@ -38,6 +40,7 @@ class Session:
     csrf: str
     who: str
     ends_at: float
+    is_program: bool = False
     flash: list[tuple[str, str]] = field(default_factory=list)
 
     def say(self, text: str, *, tone: str = "good") -> None:
@@ -73,6 +76,13 @@ class Sessions:
         while len(self._known) > SESSIONS_MAX:
             self._known.popitem(last=False)
         return session
+
+    @staticmethod
+    def passing(who: str, *, is_program: bool = False) -> Session:
+        """Make a session for one request alone."""
+        return Session(
+            id="", csrf=secrets.token_urlsafe(32), who=who, ends_at=0.0, is_program=is_program
+        )
 
     def find(self, session_id: str | None) -> Session | None:
         """Find a session that has not ended."""
