@@ -57,6 +57,19 @@ def test_sites_rate(known: Shelf, typed: Typed) -> None:
     assert one["rate_per_minute"] is None
 
 
+def test_sites_show_a_pace_that_fell(known: Shelf, typed: Typed) -> None:
+    """After a 429 the part of the rate that is used is shown, until it has climbed back."""
+    known.gift()
+    lease = known.queue.take(queue="chargebee")
+    known.queue.retry(lease, counted=False, pause_site_ms=1_000)
+    (one,) = typed("sites", "show", "acme-test", "--json").objects()
+    assert (one["state"], one["pace"], one["probe_at"]) == ("paused", 0.5, None)
+    assert "60, now 50% of it" in " ".join(typed("sites", "list").out.split())
+    known.queue.client.hincrby(known.queue.key("site:acme-test"), "pace_at", -60_000)
+    (one,) = typed("sites", "show", "acme-test", "--json").objects()
+    assert one["pace"] == 1
+
+
 @pytest.mark.parametrize("rate", ["fast", "nan", "inf", "1e9"])
 def test_sites_rate_refuses_what_is_no_rate(known: Shelf, typed: Typed, rate: str) -> None:
     """A rate is a number from 0, exit 2 otherwise."""

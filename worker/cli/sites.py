@@ -102,7 +102,9 @@ def rate_of(one: SiteState) -> str:
     if one.hand_rate is not None:
         return f"{one.hand_rate:g} by hand" if one.hand_rate else "no limit by hand"
     rate = one.rate_per_minute
-    return "no limit" if rate is None else f"{rate:g}"
+    if rate is None:
+        return "no limit"
+    return f"{rate:g}" if one.pace >= 1 else f"{rate:g}, now {one.pace:.0%} of it"
 
 
 def _number(text: str) -> float:
@@ -128,4 +130,4 @@ def _show(one: SiteState, now_ms: int, as_json: bool) -> None:
         say_json(shown)
         return
     shown["lanes"] = ", ".join(f"{lane} {count}" for lane, count in one.lanes.items())
-    facts(shown, times=("parked_at", "paused_until", "next_at"))
+    facts(shown, times=("parked_at", "probe_at", "paused_until", "next_at"))

@@ -15,6 +15,8 @@ __all__ = ["LANES", "SiteState", "read_sites"]
 
 #: The two lines of a site, in the order in which they are served.
 LANES: Final = ("interactive", "bulk")
+#: Milliseconds in which a pace doubles once it climbs, as in site.lua.
+DOUBLE_MS: Final = 3_500
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,7 +34,9 @@ class SiteState:
         paused_until_ms: Unix ms until which nobody calls it, or None.
         parked: why nobody calls it until somebody resumes it, or None.
         parked_at_ms: since when.
+        probe_at_ms: when one call is tried while it is parked, or None.
         hand_rate: calls a minute that a person set over the settings, or None.
+        pace: part of its rate at which it is called: below 1 from a 429 until it has climbed back.
         next_at_ms: Unix ms of the next call that its pace allows; 0 = at once.
     """
 
@@ -46,7 +50,9 @@ class SiteState:
     paused_until_ms: int | None
     parked: str | None
     parked_at_ms: int | None
+    probe_at_ms: int | None
     hand_rate: float | None
+    pace: float
     next_at_ms: int
 
     @property
@@ -80,9 +86,11 @@ class SiteState:
             "state": self.state(now_ms),
             "reason": self.parked,
             "parked_at": self.parked_at_ms,
+            "probe_at": self.probe_at_ms,
             "paused_until": self.paused_until_ms,
             "rate_per_minute": None if rate is None else round(rate, 3),
             "hand_rate": self.hand_rate,
+            "pace": round(self.pace, 4),
             "max_in_flight": self.max_in_flight or None,
             "in_flight": self.in_flight,
             "backlog": self.backlog,
@@ -118,22 +126,33 @@ def read_sites(client: redis.Redis, keyspace: Keyspace) -> list[SiteState]:
                 for queue in ids:
                     for lane in LANES:
                         pipe.llen(f"{prefix}q:{queue}:line:{name}:{lane}")
-            replies = pipe.execute()
+            pipe.time()
+            *replies, (seconds, micros) = pipe.execute()
+        now_ms = seconds * 1000 + micros // 1000
         width = 1 + len(ids) * len(LANES)
         found += [
-            _site(name, replies[place * width], replies[place * width + 1 : (place + 1) * width])
+            _site(
+                name,
+                replies[place * width],
+                replies[place * width + 1 : (place + 1) * width],
+                now_ms,
+            )
             for place, name in enumerate(sites)
         ]
     return sorted(found, key=lambda one: one.name)
 
 
-def _site(name: str, raw: Mapping[bytes, bytes], lengths: Sequence[int]) -> SiteState:
+def _site(name: str, raw: Mapping[bytes, bytes], lengths: Sequence[int], now_ms: int) -> SiteState:
     def number(field: bytes) -> float:
         return float(raw.get(field, 0))
 
     lanes = {lane: sum(lengths[place :: len(LANES)]) for place, lane in enumerate(LANES)}
     paused = int(number(b"paused_until"))
-    pace_at = int(number(b"tat") - number(b"burst_ms")) if number(b"interval_ms") else 0
+    turn_ms = int(number(b"tat") - number(b"burst_ms")) if number(b"interval_ms") else 0
+    pace = 1.0
+    if b"pace" in raw:
+        climbed_ms = min(3_600_000, max(0.0, now_ms - number(b"pace_at") - number(b"climb_ms")))
+        pace = min(1.0, number(b"pace") * 2 ** (climbed_ms / DOUBLE_MS))
     return SiteState(
         name=name,
         interval_ms=number(b"interval_ms"),
@@ -145,6 +164,8 @@ def _site(name: str, raw: Mapping[bytes, bytes], lengths: Sequence[int]) -> Site
         paused_until_ms=paused or None,
         parked=raw[b"parked"].decode(errors="replace") if b"parked" in raw else None,
         parked_at_ms=int(number(b"parked_at")) or None,
+        probe_at_ms=int(number(b"probe_at")) or None,
         hand_rate=number(b"hand_rate") if b"hand_rate" in raw else None,
-        next_at_ms=max(0, pace_at, paused),
+        pace=pace,
+        next_at_ms=max(0, turn_ms, paused),
     )
