@@ -16,7 +16,7 @@ from worker.sites import Site
 __all__ = ["BudgetKeeper", "budget_of", "pace_of"]
 
 #: Seconds between two writings: a Redis that lost everything learns its limits again.
-REPEAT_S: Final = 60.0
+REPEAT_S: Final = 5.0
 #: Seconds until the next try while Redis is away.
 AWAY_S: Final = 1.0
 #: A site's burst is this part of its rate: 3 calls at 150 a minute.

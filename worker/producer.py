@@ -32,6 +32,8 @@ __all__ = ["AsyncProducer", "Producer"]
 
 Lane = Literal["interactive", "bulk"]
 
+#: Paths that the error of a batch lists: enough to see what is wrong with it.
+FAULTS_MAX: Final = 100
 _SPEC_FIELDS: Final = {"kind", "payload", "key", "site", "options"}
 
 
@@ -69,6 +71,7 @@ def prepare_many(settings: Settings, specs: Iterable[Mapping[str, Any]]) -> list
     """
     jobs: list[Job] = []
     faults: dict[str, list[str]] = {}
+    faulty = 0
     for place, spec in enumerate(specs):
         unknown = spec.keys() - _SPEC_FIELDS
         try:
@@ -88,8 +91,12 @@ def prepare_many(settings: Settings, specs: Iterable[Mapping[str, Any]]) -> list
                 )
             )
         except InvalidJobError as error:
-            for path, texts in error.messages.items():
-                faults[f"{place}.{path}"] = texts
+            faulty += 1
+            if len(faults) < FAULTS_MAX:
+                for path, texts in error.messages.items():
+                    faults[f"{place}.{path}"] = texts
+    if faulty and len(faults) >= FAULTS_MAX:
+        faults["jobs"] = [f"{faulty} are not valid; not all faults are listed."]
     if faults:
         raise InvalidJobError(faults)
     return jobs

@@ -55,7 +55,16 @@ def test_producer_cut_off_fails_fast(
 
 
 @pytest.mark.timeout(900)
-@pytest.mark.parametrize("way", ["stall_up", "stall_down", "drop_down", "half_open", "lossy"])
+@pytest.mark.parametrize(
+    "way",
+    [
+        *("stall_down", "lossy"),
+        *(
+            pytest.param(w, marks=pytest.mark.faults)
+            for w in ("stall_up", "drop_down", "half_open")
+        ),
+    ],
+)
 def test_workers_cut_off_from_redis_lose_nothing(
     world: World, proxy: ChaosProxy, figures: Figures, way: str
 ) -> None:
@@ -79,7 +88,13 @@ def test_workers_cut_off_from_redis_lose_nothing(
 
 
 @pytest.mark.timeout(900)
-@pytest.mark.parametrize("way", ["refuse", "stall_down", "drop_down", "lossy"])
+@pytest.mark.parametrize(
+    "way",
+    [
+        *("refuse", "lossy"),
+        *(pytest.param(w, marks=pytest.mark.faults) for w in ("stall_down", "drop_down")),
+    ],
+)
 def test_workers_cut_off_from_the_api_lose_nothing(
     world: World, api_line: ChaosProxy, figures: Figures, way: str
 ) -> None:

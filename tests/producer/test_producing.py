@@ -478,3 +478,13 @@ async def test_async_producer_shares_connections(settings: Settings, hand: Any) 
 def _evals(client: redis.Redis) -> int:
     stats: Any = client.info("commandstats")
     return sum(stats.get(f"cmdstat_{name}", {"calls": 0})["calls"] for name in ("eval", "evalsha"))
+
+
+def test_batch_of_faulty_jobs_says_so_without_end(redis_url: str) -> None:
+    """A thousand faulty jobs give a bounded error that says how many there are."""
+    specs = [{"kind": "gift_checkout", "payload": {"nothing": 1}}] * 1000
+    with Producer(Settings(redis_url=redis_url)) as producer:
+        with pytest.raises(InvalidJobError) as caught:
+            producer.enqueue_many([{**one, "site": "acme-test"} for one in specs])
+    assert len(caught.value.messages) <= 101
+    assert "1000" in caught.value.messages["jobs"][0]

@@ -34,7 +34,7 @@ from worker.engine.intake import take_in
 from worker.engine.keys import DEFAULT_NAMESPACE, Keyspace
 from worker.engine.leases import LeaseBook
 from worker.engine.results_backend import EngineResults
-from worker.engine.scripts import Scripts
+from worker.engine.scripts import Argument, Scripts
 from worker.errors import JobConflictError
 
 __all__ = ["Budget", "EngineBroker"]
@@ -246,9 +246,12 @@ class EngineBroker(Broker):
 
     def configure(self, budgets: Iterable[Budget]) -> None:
         """Write down the budgets of sites."""
+        by_shard: dict[int, list[Argument]] = {}
         for budget in budgets:
-            shard = self.keyspace.shard_of_site(budget.site)
-            self.scripts.run("configure", shard, budget.arguments())
+            arguments = by_shard.setdefault(self.keyspace.shard_of_site(budget.site), [])
+            arguments += budget.arguments()
+        for shard, arguments in by_shard.items():
+            self.scripts.run("configure", shard, arguments)
 
     def flush(self, queue_name: str) -> None:
         """Drop all waiting and delayed messages of a queue; running ones end as they will."""
