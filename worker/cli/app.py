@@ -46,7 +46,9 @@ for _name, _group in (
 ):  # fmt: skip
     app.add_typer(_group, name=_name, context_settings={"help_option_names": ["--help", "-h"]})
 
-for _look in (dashboard, workers, queues):
-    app.command()(_look)
-
+app.command(
+    epilog=examples("dashboard", "dashboard --host 0.0.0.0 --read-only", "dashboard --reveal")
+)(dashboard)
+app.command(epilog=examples("workers", "workers --json"))(workers)
+app.command(epilog=examples("queues", "queues --json"))(queues)
 app.command(epilog=examples("stats --watch", "stats --minutes 5 --json"))(stats)
