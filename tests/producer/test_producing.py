@@ -483,8 +483,10 @@ def _evals(client: redis.Redis) -> int:
 def test_batch_of_faulty_jobs_says_so_without_end(redis_url: str) -> None:
     """A thousand faulty jobs give a bounded error that says how many there are."""
     specs = [{"kind": "gift_checkout", "payload": {"nothing": 1}}] * 1000
-    with Producer(Settings(redis_url=redis_url)) as producer:
-        with pytest.raises(InvalidJobError) as caught:
-            producer.enqueue_many([{**one, "site": "acme-test"} for one in specs])
+    with (
+        Producer(Settings(redis_url=redis_url)) as producer,
+        pytest.raises(InvalidJobError) as caught,
+    ):
+        producer.enqueue_many([{**one, "site": "acme-test"} for one in specs])
     assert len(caught.value.messages) <= 101
     assert "1000" in caught.value.messages["jobs"][0]
