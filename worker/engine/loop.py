@@ -135,7 +135,7 @@ class LoopWorker:
         ]
         self._runner.emit_after("worker_boot", self)
         try:
-            await asyncio.gather(*feeders)
+            await asyncio.gather(stopping.wait(), *feeders)
             await self._drain()
         finally:
             self._runner.emit_before("worker_shutdown", self)
