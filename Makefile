@@ -9,7 +9,7 @@ PACKAGES := worker schemas
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help install demo test faults check lint types layers docs bench bench-engine worker sandbox clean
+.PHONY: help install demo test faults check lint types layers docs bench worker sandbox clean
 
 help: ## list what there is
 	@awk 'BEGIN {FS = ":[^#]*## "} /^[a-z-]+:[^#]*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -48,10 +48,7 @@ layers: $(STAMP) ## who may import whom
 docs: $(STAMP) ## write the generated pages anew
 	$(BIN)/python docs/generate.py
 
-bench: $(STAMP) ## measure speed against a real server
-	$(BIN)/python -m benchmarks
-
-bench-engine: $(STAMP) ## measure the engine beside dramatiq's stock broker
+bench: $(STAMP) ## measure the engine beside dramatiq's stock broker
 	$(BIN)/python -m benchmarks.engine
 
 worker: $(STAMP) ## a worker fleet on this machine's settings

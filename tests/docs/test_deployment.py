@@ -32,9 +32,10 @@ def called() -> list[list[str]]:
     return lines
 
 
-def test_deployment_starts_workers_and_sandbox() -> None:
+def test_deployment_starts_every_part() -> None:
     """Each file starts what it is for."""
-    assert [words[0] for words in called()] == ["worker", "sandbox", "worker", "sandbox", "worker"]
+    parts = ["worker", "dashboard", "sandbox"]
+    assert [words[0] for words in called()] == [*parts, *parts, "worker"]
 
 
 @pytest.mark.parametrize("words", called(), ids=" ".join)
