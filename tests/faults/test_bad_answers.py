@@ -36,7 +36,6 @@ SLOW: dict[str, dict[str, Any]] = {
 PAGE = '{"hosted_page": %s}'
 BODIES: dict[str, tuple[str, int]] = {
     "empty": ("", 200),
-    "blank": (" \n", 200),
     "null": ("null", 200),
     "list": ("[]", 200),
     "number": ("1e400", 200),
@@ -65,6 +64,7 @@ GARBAGE: dict[str, dict[str, Any]] = {
     "types": {"fault": "wrong_types"},
     "null-url": {"fault": "null_url"},
     "object": {"fault": "empty_object"},
+    "duplicate-keys": {"fault": "duplicate_keys"},
     "charset": {"fault": "wrong_charset"},
     "big": {"fault": "big"},
     "bomb": {"fault": "gzip_bomb"},
@@ -146,16 +146,6 @@ def test_garbage_is_classed_and_never_taken_for_a_page(world: World, figures: Fi
     assert not fleet.deaths
     assert "Traceback" not in fleet.output()
     assert "internal" not in fleet.output()
-
-
-def test_duplicate_keys_do_not_hide_a_page(world: World, figures: Figures) -> None:
-    """T20: a member twice, the second time null, is no page either; the next answer is."""
-    world.api.admin.add_fault("duplicate_keys", times=1)
-    world.started(size=1)
-    world.produce(1)
-    world.wait()
-    world.judge(figures, "T20", "duplicate keys", replayed=world.api.admin.counts()["replayed"])
-    assert world.api.admin.counts()["pages"] == 1
 
 
 def test_redirects_are_not_followed(world: World, figures: Figures) -> None:

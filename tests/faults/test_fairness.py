@@ -31,7 +31,8 @@ def test_sites_share_the_workers_evenly(world: World, figures: Figures) -> None:
     for part in (0.1, 0.25, 0.5, 0.75):
         served = Counter(one["site"] for one in requests[: round(len(requests) * part)])
         with_budget = [served[name] for name in backlog if served[name] < backlog[name]]
-        if len(with_budget) > 1:
+        # Of three calls each and one more for some, the Gini is 0.1 by counting alone.
+        if len(with_budget) > 1 and sum(with_budget) >= 5 * len(with_budget):
             ginis[f"{part:.0%}"] = round(gini(with_budget), 4)
     world.judge(
         figures,

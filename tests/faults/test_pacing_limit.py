@@ -16,6 +16,7 @@ from rig.simulation import Simulation
 
 FULL_RATE = 3_500
 CUT_RATE = 150
+CUT_AT_S = 15
 
 
 @pytest.fixture
@@ -25,7 +26,7 @@ def queue(redis_url: str) -> Iterator[Queue]:
         yield Queue(client)
 
 
-@pytest.mark.parametrize("window", ["sliding", "fixed"])
+@pytest.mark.parametrize("window", ["sliding", pytest.param("fixed", marks=pytest.mark.faults)])
 def test_limit_of_the_settings_is_used_and_never_passed(
     queue: Queue, figures: Figures, full: bool, window: str
 ) -> None:
@@ -52,7 +53,14 @@ def test_limit_of_the_settings_is_used_and_never_passed(
     assert queue.members("dead") == []
 
 
-@pytest.mark.parametrize(("window", "latency_ms"), [("sliding", 50), ("fixed", 300)])
+@pytest.mark.parametrize(
+    ("window", "latency_ms"),
+    [
+        ("sliding", 50),
+        pytest.param("sliding", 300, marks=pytest.mark.faults),
+        pytest.param("fixed", 300, marks=pytest.mark.faults),
+    ],
+)
 def test_cut_limit_is_followed_and_a_raised_one_too(
     queue: Queue, figures: Figures, full: bool, window: str, latency_ms: int
 ) -> None:
@@ -64,14 +72,14 @@ def test_cut_limit_is_followed_and_a_raised_one_too(
         queue, configured=FULL_RATE, limit=FULL_RATE, window=window, latency_ms=latency_ms
     )
     simulated.offer(FULL_RATE * 5)
-    simulated.run(40)
-    before = simulated.let_in(10, 40) * 2
+    simulated.run(CUT_AT_S)
+    before = simulated.let_in(CUT_AT_S - 10, CUT_AT_S) * 6
     simulated.limit(CUT_RATE)
-    minutes = 8 if full else 3
+    minutes = 8 if full else 4
     simulated.run(60 * minutes)
-    cut_end_s = 40 + 60 * minutes
-    after_cut = len(simulated.between(50, 110))
-    refused_after_10_s = sum(not one.let_in for one in simulated.between(50, cut_end_s))
+    cut_end_s = CUT_AT_S + 60 * minutes
+    after_cut = len(simulated.between(CUT_AT_S + 10, CUT_AT_S + 70))
+    refused_after_10_s = sum(not one.let_in for one in simulated.between(CUT_AT_S + 10, cut_end_s))
     last_minutes = simulated.refused_share(cut_end_s - 120, cut_end_s)
     used = simulated.let_in(cut_end_s - 120, cut_end_s) / (2 * CUT_RATE)
     simulated.limit(FULL_RATE)

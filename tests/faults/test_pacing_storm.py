@@ -59,8 +59,8 @@ def _offer_on(tenants: Tenants, rounds: int, size: int, every_s: float) -> threa
 @pytest.mark.timeout(900)
 def test_storm_over_the_limit_makes_no_429(world: World, figures: Figures) -> None:
     """T14: ten times the limit is offered: the budget is used, nothing burnt, nobody else hit."""
-    # In proportion: the quick size has 8 times the limit for a 75th of the time.
-    rate, seconds = (150, 600.0) if world.full else (1_200, 8.0)
+    # In proportion: the quick size has 8 times the limit for a hundredth of the time.
+    rate, seconds = (150, 600.0) if world.full else (1_200, 6.0)
     tenants = Tenants(world, {"quiet": {}, "busy": {"rate_per_minute": rate}})
     world.api.admin.post("settings", {"site": "busy", "rate_per_minute": rate})
     world.started(env=tenants.env(), size=2)
@@ -171,7 +171,7 @@ def _load(tenants: Tenants, fleet: Fleet, n: int, *, prefix: str) -> tuple[list[
 @pytest.mark.timeout(600)
 def test_backlog_of_one_site_costs_others_nothing(world: World, figures: Figures) -> None:
     """T14: beside 100,000 waiting jobs another site's start at once; memory and CPU stay flat."""
-    n, jobs = (100_000, 500) if world.full else (20_000, 100)
+    n, jobs = (100_000, 500) if world.full else (10_000, 100)
     tenants = Tenants(world, {"quiet": {}, "busy": {"rate_per_minute": 150}})
     fleet = world.started(env=tenants.env(), size=2)
     _load(tenants, fleet, 50, prefix="warm")
@@ -200,3 +200,55 @@ def test_backlog_of_one_site_costs_others_nothing(world: World, figures: Figures
     assert within >= START_SHARE
     assert beside_kib - alone_kib <= 4 * 1024
     assert beside_cpu <= alone_cpu * 1.3 + 10
+
+
+@pytest.mark.faults
+@pytest.mark.timeout(900)
+def test_cut_limit_is_followed_under_way(world: World, figures: Figures) -> None:
+    """T15: 3,500 a minute cut to 150 while processes run, then raised: 10 s down, 60 s up."""
+    rate, cut, cut_s = 3_500, 150, 180.0
+    tenants = Tenants(world, {"busy": {"rate_per_minute": rate, "max_in_flight": 50}})
+    world.api.admin.set(latency_ms=100)
+    world.api.admin.post("settings", {"site": "busy", "rate_per_minute": rate})
+    world.started(env=tenants.env(), size=2, concurrency=64)
+    tenants.produce("busy", 12_000)
+    time.sleep(45)
+    cut_at = time.time()
+    world.api.admin.post("settings", {"site": "busy", "rate_per_minute": cut})
+    time.sleep(cut_s)
+    raised_at = time.time()
+    paused_s = max(0.0, float(tenants.field("busy", "paused_until") or 0) / 1000 - raised_at)
+    world.api.admin.post("settings", {"site": "busy", "rate_per_minute": rate})
+    time.sleep(paused_s + 70)
+    calls = tenants.requests("busy")
+
+    def between(from_s: float, to_s: float) -> list[int]:
+        """Statuses of a span."""
+        return [one["status"] for one in calls if from_s <= one["at_ms"] / 1000 < to_s]
+
+    before = between(cut_at - 30, cut_at)
+    after_cut = between(cut_at + 10, cut_at + 70)
+    settled = between(raised_at - 90, raised_at)
+    up_at = raised_at + paused_s + 60
+    up = between(up_at, up_at + 10)
+    figures.note(
+        "T15",
+        "limit cut and raised",
+        calls_a_minute_before=len(before) * 2,
+        refused_before=before.count(429),
+        refused_in_10_s_after_the_cut=between(cut_at, cut_at + 10).count(429),
+        calls_in_the_minute_from_10_s_after_the_cut=len(after_cut),
+        refused_later_share=round(settled.count(429) / len(settled), 4),
+        used_later=round(settled.count(200) / (cut * 1.5), 3),
+        paused_when_raised_s=round(paused_s, 1),
+        calls_a_minute_60_s_after_the_raise=len(up) * 6,
+        dead=world.client.zcard(f"{PREFIX}dead"),
+        **world.versions(),
+        size="full",
+    )
+    assert before.count(429) == 0
+    # The limit, and the calls under way when the API first said so: a quarter of a second's worth.
+    assert len(after_cut) <= cut + rate / 60 / 4
+    assert settled.count(429) <= 0.04 * len(settled)
+    assert len(up) * 6 >= 0.9 * rate
+    assert world.client.zcard(f"{PREFIX}dead") == 0
