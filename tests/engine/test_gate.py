@@ -158,7 +158,7 @@ def paced(queue: Queue, seconds: int) -> int:
 
 @pytest.mark.parametrize("limit", [150, 600])
 def test_pace_finds_the_limit_of_the_api(queue: Queue, limit: int) -> None:
-    """A site that takes less than its settings say is called at what it takes, after two minutes."""
+    """A site that takes less than its settings say is called at what it takes, in two minutes."""
     queue.configure(interval_ms=17, burst_ms=200)  # 3,500 a minute
     fill(queue, 12_000)
     refused = [0, 0, 0, 0]
@@ -187,6 +187,24 @@ def test_pace_climbs_back_to_the_settings(queue: Queue) -> None:
     slow, _, full = paced(queue, 5), paced(queue, 45), paced(queue, 10)
     assert slow < 45
     assert full >= 95
+
+
+def test_pace_is_back_within_a_minute_after_many_429s(queue: Queue) -> None:
+    """However often the limit was met before: once there are no more 429s, a minute is enough."""
+    queue.configure(interval_ms=17, burst_ms=200)  # 3,500 a minute
+    fill(queue, 2_000)
+    for _ in range(8):
+        queue.retry(queue.take(), counted=False, pause_site_ms=1_000)
+        queue.passes(30_000)
+    assert float(field(queue, "pace") or 0) < 0.05
+    queue.passes(30_000)
+    served = 0
+    for _ in range(100):
+        for lease in queue.fetch(64).leases:
+            queue.finish(lease)
+            served += 1
+        queue.passes(100)
+    assert served >= 0.95 * 3_500 / 6
 
 
 def test_pause_of_many_429s_lowers_the_pace_once(queue: Queue) -> None:

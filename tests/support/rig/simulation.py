@@ -90,9 +90,7 @@ class Simulation:
             fetched = self.queue.fetch(64)
             now = self.now_ms()
             for lease in fetched.leases:
-                wait_ms = self._limits.enter(
-                    SITE, grow=False, now_ms=now, settings=self.settings
-                )
+                wait_ms = self._limits.enter(SITE, grow=False, now_ms=now, settings=self.settings)
                 if not wait_ms:
                     self._limits.leave(SITE)
                 self.calls.append(Call(now - self.began_ms, not wait_ms))

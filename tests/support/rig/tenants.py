@@ -58,7 +58,8 @@ class Tenants:
         for begin in range(0, n, size):
             keys = [f"{site}-{prefix}-{place}" for place in range(begin, min(n, begin + size))]
             specs = [
-                {"kind": "gift_checkout", "payload": GIFT, "key": key, "site": site} for key in keys
+                {"kind": "gift_checkout", "payload": GIFT, "key": key, "site": site}
+                for key in keys
             ]
             jobs = self.producer.enqueue_many(specs)
             self.world.log.note_many(
