@@ -10,7 +10,8 @@ __all__ = ["DEFAULT_NAMESPACE", "RECORD_VERSION", "Keyspace", "site_tag"]
 
 #: First part of every key; another one keeps two fleets on one Redis apart.
 DEFAULT_NAMESPACE: Final = "largesse"
-#: Version of the job record this code writes, and the highest it reads.
+#: Version of the job record this code writes, and the highest it reads. A record of the next one
+#: is left to workers that know it; what readers may ignore is added without a new version.
 RECORD_VERSION: Final = 1
 #: Hex digits of a job id that say its site, and with it its shard.
 TAG_LENGTH: Final = 4

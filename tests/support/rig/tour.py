@@ -80,7 +80,7 @@ def _worker_troubles(queue: Queue) -> None:
         queue.fetch(0)
     queue.add("bare", "newer")
     queue.client.delete(queue.key("msg:bare"))
-    queue.client.hset(queue.key("job:newer"), "v", "2")
+    queue.client.hset(queue.key("job:newer"), "v", "3")
     queue.fetch()
 
 
@@ -156,6 +156,9 @@ def _rest(queue: Queue) -> None:
         queue.passes(LEASE_MS)
         queue.fetch(0)
     queue.take("suspect")
+    queue.add("next", site="next")
+    queue.client.hset(queue.key("job:next"), "v", "2")
+    queue.fetch()
     queue.add("down", site="down")
     for _ in range(10):
         queue.retry(queue.take("down"), failing=True)

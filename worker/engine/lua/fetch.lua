@@ -1,6 +1,6 @@
 -- fetch: move what is due, then lease up to n jobs of the sites that have budget, in fair order.
 --
--- Reads and writes q:<queue>:{delayed, leases, deadlines, turn, line:*, bell}, job:<id>, msg:<id>,
+-- Reads and writes q:<queue>:{delayed, leases, deadlines, newer, turn, line:*, bell}, job:<id>, msg:<id>,
 -- site:<site>, and what an ending touches when a job is buried or expires here.
 -- ARGV  queue, worker, n, lease_ms, max_deliveries, ttl_ms, stream_max, max_version.
 -- Gives {now, look_at, job...}: `look_at` (ms, 0 = nothing is coming) is when to call again at the latest;
@@ -12,10 +12,12 @@ local queue, worker, wanted = ARGV[1], ARGV[2], tonumber(ARGV[3])
 local lease_ms, max_deliveries = tonumber(ARGV[4]), tonumber(ARGV[5])
 local ttl_ms, stream_max, max_version = ARGV[6], ARGV[7], tonumber(ARGV[8])
 local SWEEP = 256 -- how many of each kind one call moves, so that no call is long
+local NEWER_MS = 60000 -- that a record of the next version waits for workers that know it
 local SUSPECT_MS = 250 -- until a line is looked at again in which only suspects are left
 
 local delayed, leases = queue_key(queue, 'delayed'), queue_key(queue, 'leases')
 local deadlines, turn = queue_key(queue, 'deadlines'), queue_key(queue, 'turn')
+local newer = queue_key(queue, 'newer')
 redis.call('DEL', queue_key(queue, 'void'))
 
 -- The earliest of the key's times (ms), or nil.
@@ -68,6 +70,25 @@ local function take_back_lapsed()
   end
 end
 
+-- Records of the next version stand aside for the workers of a fleet that is being upgraded. When none
+-- comes, they are dead letters, to be replayed once there is one.
+local function look_at_newer()
+  local rows = redis.call('ZRANGE', newer, 0, SWEEP - 1, 'WITHSCORES')
+  for i = #rows - 1, 1, -2 do
+    local id, since = rows[i], tonumber(rows[i + 1])
+    local job = read_job(id)
+    if not job or job.state ~= 'queued' then
+      redis.call('ZREM', newer, id)
+    elseif tonumber(job.v) <= max_version then
+      redis.call('ZREM', newer, id)
+      into_line(queue, job.site, job.lane, id, true)
+    elseif since <= NOW - NEWER_MS then
+      redis.call('ZREM', newer, id)
+      bury(job, 'invalid', 'record version ' .. string.sub(job.v, 1, 8) .. ' is not known', ttl_ms, stream_max)
+    end
+  end
+end
+
 local function expire_late()
   for _, id in ipairs(due(deadlines)) do
     redis.call('ZREM', deadlines, id)
@@ -91,6 +112,7 @@ end
 sweep(delayed, promote_delayed)
 sweep(leases, take_back_lapsed)
 sweep(deadlines, expire_late)
+if first_of(newer) then look_at_newer() end
 
 local reply = { NOW, 0 }
 local running = {} -- what is to be added to the leases
@@ -207,6 +229,10 @@ local function lease(id, message)
   if r[3] then return dismiss(id, 'cancelled') end
   if r[4] and tonumber(r[4]) <= NOW then return dismiss(id, 'expired') end
   local version = tonumber(r[2])
+  if version == max_version + 1 then
+    redis.call('ZADD', newer, 'NX', NOW, id)
+    return false
+  end
   if not version or version > max_version then
     return dismiss(id, 'record version ' .. string.sub(tostring(r[2]), 1, 8) .. ' is not known')
   end
