@@ -1,0 +1,58 @@
+"""docs/pacing.md names the settings with their defaults, and the numbers the scripts go by."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import fields
+from pathlib import Path
+
+import pytest
+
+from worker.operator.site_state import DOUBLE_MS
+from worker.retry_policy import MAINTENANCE_MS, RETRY_AFTER_MAX_MS, THROTTLE_PAUSE_MS
+from worker.sites import Site
+from worker.variables import SITE_VARIABLES
+
+ROOT = Path(__file__).resolve().parents[2]
+PAGE = (ROOT / "docs" / "pacing.md").read_text()
+TEXT = " ".join(PAGE.split())
+SCRIPT = (ROOT / "worker" / "engine" / "lua" / "site.lua").read_text()
+
+
+def constants() -> dict[str, int]:
+    """Numbers that site.lua declares by name."""
+    found: dict[str, int] = {}
+    for names, values in re.findall(r"(?m)^local ([A-Z_, ]+) = ([\d, ]+)$", SCRIPT):
+        found |= dict(
+            zip(names.split(", "), (int(one) for one in values.split(", ")), strict=True)
+        )
+    return found
+
+
+@pytest.mark.parametrize("name", ["rate_per_minute", "max_in_flight", "share", "grow_budget"])
+def test_pacing_page_has_a_setting_with_its_default(name: str) -> None:
+    """A row for each field of a site that paces it, with the default of the code."""
+    default = next(field.default for field in fields(Site) if field.name == name)
+    (row,) = re.findall(rf"(?m)^\| `{name}` \|.*$", PAGE)
+    assert f"| {str(default).lower().removesuffix('.0')} |" in row
+    variables = [one.name for one in SITE_VARIABLES if one.field == name]
+    assert all(f"`{one}`" in row for one in variables)
+
+
+def test_pacing_page_has_the_numbers_of_the_scripts() -> None:
+    """Waits and counts of the page are those of site.lua and of the table of errors."""
+    numbers = constants()
+    assert numbers["FAILING_MAX"] == 10
+    assert "ten endings in a row" in TEXT
+    first, most, refused = (
+        numbers[f"PROBE_{one}_MS"] // 1000 for one in ("FIRST", "MAX", "REFUSED")
+    )
+    assert f"after {first} s, {first * 2} s, then every {most} s" in TEXT
+    assert f"it is tried every {refused} s" in TEXT
+    hold_s, hold_max_s = numbers["HOLD_FIRST_MS"] // 1000, numbers["HOLD_MAX_MS"] // 1000
+    assert f"stands for {hold_s} s, and for up to {hold_max_s} s" in TEXT
+    assert f"doubles every {numbers['DOUBLE_MS'] / 1000} s" in TEXT
+    assert numbers["DOUBLE_MS"] == DOUBLE_MS
+    assert f"1 to {RETRY_AFTER_MAX_MS // 1000} s" in TEXT
+    assert f"no date) {THROTTLE_PAUSE_MS // 1000} s" in TEXT
+    assert f"{MAINTENANCE_MS[0] // 60_000} to {MAINTENANCE_MS[1] // 60_000} minutes" in TEXT
