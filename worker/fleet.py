@@ -36,8 +36,8 @@ LOOK_S: Final = 0.1
 #: Seconds until a dead process is started again: at once at first, slower when it dies at once.
 RESTART_FIRST_S: Final = 0.2
 RESTART_MAX_S: Final = 5.0
-#: Seconds of life after which a process counts as well.
-WELL_S: Final = 10.0
+#: Seconds of life after which a process counts as well: one that dies sooner dies of its start.
+WELL_S: Final = 3.0
 #: Seconds beyond the grace after which a process is killed.
 OVERTIME_S: Final = 3.0
 

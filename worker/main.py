@@ -31,6 +31,7 @@ from worker.observe.events import WORKER_STARTED, WORKER_STOPPED, emit
 from worker.observe.otlp import open_traces
 from worker.observe.reports import open_reports
 from worker.observe.watch import Watch
+from worker.server_check import ServerCheck
 from worker.settings import Settings
 
 __all__ = ["build", "serve", "setup"]
@@ -76,6 +77,7 @@ def build(settings: Settings, *, concurrency: int = CONNECTIONS) -> tuple[Engine
             AsyncIO(),
             _ClientLifetime(caller),
             BudgetKeeper(settings),
+            ServerCheck(settings),
             Watch(settings, caller.figures),
             *([] if traces is None else [traces]),
         ],

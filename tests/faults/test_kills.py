@@ -44,7 +44,7 @@ def test_storm_of_kills_loses_nothing(world: World, figures: Figures, spawn: Pro
     """T2: `largesse worker` under random SIGKILLs; at least 60 % of the undisturbed throughput."""
     n, size = (20_000, 4) if world.full else (800, 3)
     pause_s = (0.5, 3.0) if world.full else (2.0, 4.0)
-    world.api.admin.set(latency_ms=400)
+    world.api.admin.set(latency_ms=100)
     words = ["python", "-m", "worker.cli", "worker", "-p", str(size), "--concurrency", "16"]
     worker = spawn(words, env=world.env())
     calm = n // 4

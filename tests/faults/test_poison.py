@@ -12,13 +12,18 @@ from rig.waiting import until
 
 
 @pytest.mark.parametrize("kind", ["ours"])
-def test_poison_job_is_buried_and_its_neighbours_end(stage: Stage, figures: Figures) -> None:
+@pytest.mark.parametrize(
+    ("death", "number"), [("kill", signal.SIGKILL), ("segfault", signal.SIGSEGV)]
+)
+def test_poison_job_is_buried_and_its_neighbours_end(
+    stage: Stage, figures: Figures, death: str, number: signal.Signals
+) -> None:
     """T27: after three deaths at most the job is buried, and every job beside it ends well."""
     options = {"lease_ms": 1_000, "threads": 8}
-    good = [f"good-{number}" for number in range(40)]
+    good = [f"good-{place}" for place in range(40)]
     for job in good[:3]:
         stage.send(job, ms=400)
-    stage.send("deadly", "kill-later", ms=200)
+    stage.send("deadly", f"{death}-later", ms=200)
     for job in good[3:]:
         stage.send(job, ms=400)
     deaths = 0
@@ -26,14 +31,14 @@ def test_poison_job_is_buried_and_its_neighbours_end(stage: Stage, figures: Figu
     began = time.monotonic()
     while not set(good) <= stage.ended() and time.monotonic() - began < 40:
         if not worker.running:
-            assert worker.returncode == -signal.SIGKILL
+            assert worker.returncode == -number
             deaths += 1
             worker = stage.worker(wait=False, **options)
         time.sleep(0.05)
     until(lambda: stage.open_messages() == 0, what="the endings")
     lost = sorted(set(good) - stage.ended())
     figures.note(
-        "T27", "kill", n=len(good), lost=len(lost), worker_deaths=deaths,
+        "T27", death, n=len(good), lost=len(lost), worker_deaths=deaths,
         dead_letters=stage.dead_letters(),
     )  # fmt: skip
     assert lost == []

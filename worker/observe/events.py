@@ -34,6 +34,7 @@ WORKER_RESTARTED: Final = "worker.restarted"
 WORKER_CRASHED: Final = "worker.crashed"
 BROKER_AWAY: Final = "broker.away"
 BROKER_BACK: Final = "broker.back"
+BROKER_UNSAFE: Final = "broker.unsafe"
 
 #: Fields that any line may carry.
 COMMON_FIELDS: Final = (
@@ -74,6 +75,7 @@ EVENTS: Final[Mapping[str, tuple[str, ...]]] = {
     WORKER_CRASHED: ("worker", "error_class"),
     BROKER_AWAY: ("problem",),
     BROKER_BACK: ("away_ms",),
+    BROKER_UNSAFE: ("check", "problem", "remedy"),
 }
 
 

@@ -8,6 +8,7 @@ The notes go past Redis on purpose: what ran is known even when the broker has l
 from __future__ import annotations
 
 import argparse
+import ctypes
 import json
 import logging
 import os
@@ -60,6 +61,8 @@ def register(broker: dramatiq.Broker, folder: Path, **options: Any) -> dramatiq.
         time.sleep(ms / 1000)
         if mode == "kill-later":
             os.kill(os.getpid(), signal.SIGKILL)
+        if mode == "segfault-later":
+            ctypes.string_at(0)
         note(folder, "end", job)
         return job
 
