@@ -10,18 +10,19 @@ The same key again gives the same job and its result. Nothing here needs an HTTP
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import Any, Final, Literal, Self
+from typing import Any, Literal, Self
 
 import redis
 import redis.asyncio
 
+from worker.batch import prepare_many
 from worker.engine import crash
 from worker.engine.connection import PRODUCER, connect, connect_async
 from worker.engine.entry import Accepted, Entry, entry_of
 from worker.engine.intake import take_in, take_in_async
 from worker.engine.keys import Keyspace
 from worker.engine.scripts import AsyncScripts, Scripts
-from worker.errors import InvalidJobError, JobConflictError
+from worker.errors import JobConflictError
 from worker.handle import AsyncJobHandle, JobHandle
 from worker.job import QUEUE, Job
 from worker.observe.sending import sending
@@ -31,10 +32,6 @@ from worker.settings import Settings
 __all__ = ["AsyncProducer", "Producer"]
 
 Lane = Literal["interactive", "bulk"]
-
-#: Paths that the error of a batch lists: enough to see what is wrong with it.
-FAULTS_MAX: Final = 100
-_SPEC_FIELDS: Final = {"kind", "payload", "key", "site", "options"}
 
 
 def _options(
@@ -57,49 +54,6 @@ def _options(
         "lane": None if lane == "interactive" else lane,  # the default
     }
     return {name: value for name, value in given.items() if value is not None}
-
-
-def prepare_many(settings: Settings, specs: Iterable[Mapping[str, Any]]) -> list[Job]:
-    """Validate many jobs.
-
-    Args:
-        settings: sites and how strict to be.
-        specs: mappings of `kind`, `payload` and, optional, `key`, `site`, `options`.
-
-    Raises:
-        InvalidJobError: paths start with the place of the job, such as `3.payload.customer_id`.
-    """
-    jobs: list[Job] = []
-    faults: dict[str, list[str]] = {}
-    faulty = 0
-    for place, spec in enumerate(specs):
-        unknown = spec.keys() - _SPEC_FIELDS
-        try:
-            if unknown or "kind" not in spec:
-                problem = (
-                    f"Must have kind and payload; may have {', '.join(sorted(_SPEC_FIELDS))}."
-                )
-                raise InvalidJobError({"job": [problem]})
-            jobs.append(
-                Job.prepare(
-                    settings,
-                    spec["kind"],
-                    spec.get("payload"),
-                    key=spec.get("key"),
-                    site=spec.get("site"),
-                    options=spec.get("options"),
-                )
-            )
-        except InvalidJobError as error:
-            faulty += 1
-            if len(faults) < FAULTS_MAX:
-                for path, texts in error.messages.items():
-                    faults[f"{place}.{path}"] = texts
-    if faulty and len(faults) >= FAULTS_MAX:
-        faults["jobs"] = [f"{faulty} are not valid; not all faults are listed."]
-    if faults:
-        raise InvalidJobError(faults)
-    return jobs
 
 
 class Producer:

@@ -10,7 +10,8 @@ from typing import Any
 import httpx
 import pytest
 
-from worker.api.transport import BUFFER_MAX_BYTES, HEAD_MAX_BYTES, PooledTransport
+from worker.api.connection import BUFFER_MAX_BYTES, HEAD_MAX_BYTES
+from worker.api.transport import PooledTransport
 
 OK = b'{"a": 1}'
 

@@ -1,4 +1,4 @@
-"""One pooled client, one attempt per call. Only this module and its transport import httpx.
+"""One pooled client, one attempt per call. Only this module and what carries it know httpx.
 
 What can go wrong falls in two: before the first byte of the request was handed to the network the
 request was surely not sent (`NotSentError`); from then on it may have been executed, whatever

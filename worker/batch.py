@@ -1,0 +1,59 @@
+"""Many jobs at once: validated together, refused together."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any, Final
+
+from worker.errors import InvalidJobError
+from worker.job import Job
+from worker.settings import Settings
+
+__all__ = ["prepare_many"]
+
+#: Paths that the error of a batch lists: enough to see what is wrong with it.
+FAULTS_MAX: Final = 100
+_SPEC_FIELDS: Final = {"kind", "payload", "key", "site", "options"}
+
+
+def prepare_many(settings: Settings, specs: Iterable[Mapping[str, Any]]) -> list[Job]:
+    """Validate many jobs.
+
+    Args:
+        settings: sites and how strict to be.
+        specs: mappings of `kind`, `payload` and, optional, `key`, `site`, `options`.
+
+    Raises:
+        InvalidJobError: paths start with the place of the job, such as `3.payload.customer_id`.
+    """
+    jobs: list[Job] = []
+    faults: dict[str, list[str]] = {}
+    faulty = 0
+    for place, spec in enumerate(specs):
+        unknown = spec.keys() - _SPEC_FIELDS
+        try:
+            if unknown or "kind" not in spec:
+                problem = (
+                    f"Must have kind and payload; may have {', '.join(sorted(_SPEC_FIELDS))}."
+                )
+                raise InvalidJobError({"job": [problem]})
+            jobs.append(
+                Job.prepare(
+                    settings,
+                    spec["kind"],
+                    spec.get("payload"),
+                    key=spec.get("key"),
+                    site=spec.get("site"),
+                    options=spec.get("options"),
+                )
+            )
+        except InvalidJobError as error:
+            faulty += 1
+            if len(faults) < FAULTS_MAX:
+                for path, texts in error.messages.items():
+                    faults[f"{place}.{path}"] = texts
+    if faulty and len(faults) >= FAULTS_MAX:
+        faults["jobs"] = [f"{faulty} are not valid; not all faults are listed."]
+    if faults:
+        raise InvalidJobError(faults)
+    return jobs
