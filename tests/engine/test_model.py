@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import platform
 from collections import Counter
 from collections.abc import Iterator
+from importlib.metadata import version
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -19,6 +22,7 @@ from hypothesis.stateful import (
     rule,
     run_state_machine_as_test,
 )
+from rig.figures import Figures
 from rig.queue_model import LEASE_S, MAX_DELIVERIES, WINDOW_S, Job, QueueModel, Site
 from rig.server import RedisServer
 
@@ -45,6 +49,9 @@ def after_a_delivery(machine: QueueMachine) -> bool:
 
 class QueueMachine(RuleBasedStateMachine):
     """Moves of producers, workers, operators and time."""
+
+    #: Steps that were checked, of all runs.
+    steps = 0
 
     client: redis.Redis
 
@@ -318,6 +325,7 @@ class QueueMachine(RuleBasedStateMachine):
     @invariant()
     def each_ending_is_published_once(self) -> None:
         """The stream has one entry for each time a job ended, and no other."""
+        type(self).steps += 1
         entries = self.client.xrange(f"{self.prefix}outcomes")
         seen = Counter(_text(fields[b"job_id"]) for _, fields in entries)
         assert seen == {job.id: job.endings for job in self.model.jobs.values() if job.endings}
@@ -351,14 +359,14 @@ def machine(shared_redis: RedisServer) -> Iterator[type[QueueMachine]]:
 
 @pytest.mark.timeout(1800)
 def test_scripts_keep_to_the_model(
-    machine: type[QueueMachine], pytestconfig: pytest.Config
+    machine: type[QueueMachine], shared_redis: RedisServer, pytestconfig: pytest.Config
 ) -> None:
     """T35: 2,000 random moves (50,000 in the full set) leave records and indexes as modelled."""
     full = pytestconfig.getoption("--faults") == "full"
     run_state_machine_as_test(
         machine,
         settings=settings(
-            max_examples=500 if full else 40,
+            max_examples=600 if full else 40,
             stateful_step_count=100 if full else 50,
             derandomize=not full,
             deadline=None,
@@ -366,3 +374,9 @@ def test_scripts_keep_to_the_model(
             suppress_health_check=list(HealthCheck),
         ),
     )
+    versions = {name: version(name) for name in ("dramatiq", "redis", "httpx")}
+    Figures(Path(pytestconfig.rootpath) / "build" / "faults.jsonl").note(
+        "T35", "model", steps_checked=machine.steps, size="full" if full else "quick",
+        server=shared_redis.version(), python=platform.python_version(), **versions,
+    )  # fmt: skip
+    assert machine.steps >= (50_000 if full else 1_000)

