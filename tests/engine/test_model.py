@@ -62,6 +62,8 @@ class QueueMachine(RuleBasedStateMachine):
         self.keys = Keyspace()
         self.prefix = self.keys.prefix(0)
         self.scripts = Scripts(self.client, self.keys, moved_clock=True)
+        # Real time stands still: a slow machine must not change what a run does.
+        self.client.set(f"{self.prefix}stopped_at", 1_800_000_000_000)
         self.model = QueueModel(Site(one.name, one.max_in_flight, one.interval_s) for one in SITES)
         #: Every delivery ever made: id and fence. The old ones are zombies.
         self.deliveries: list[tuple[str, int]] = []

@@ -28,6 +28,10 @@ PARTS: Final = ("keys", "site", "job")
 
 Argument = str | bytes | int | float
 _REAL_CLOCK: Final = "local NOW = clock_ms()"
+_MOVED_CLOCK: Final = (
+    "local NOW = tonumber(redis.call('GET', P .. 'stopped_at') or clock_ms())"
+    " + tonumber(redis.call('GET', P .. 'clock') or 0)"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,13 +53,13 @@ def script(name: str, moved_clock: bool = False) -> Script:
 
     Args:
         name: one of `SCRIPT_NAMES`.
-        moved_clock: add the milliseconds under the key `<prefix>clock` to Redis time; for tests.
+        moved_clock: for tests: time is that under the key `<prefix>stopped_at` (Unix ms), or
+            Redis time without it, plus the milliseconds under `<prefix>clock`.
     """
     folder = resources.files("worker.engine") / "lua"
     source = "".join((folder / f"{part}.lua").read_text("utf-8") for part in (*PARTS, name))
     if moved_clock:
-        shift = f"{_REAL_CLOCK} + tonumber(redis.call('GET', P .. 'clock') or 0)"
-        source = source.replace(_REAL_CLOCK, shift)
+        source = source.replace(_REAL_CLOCK, _MOVED_CLOCK)
     return Script(source, hashlib.sha1(source.encode(), usedforsecurity=False).hexdigest())
 
 
