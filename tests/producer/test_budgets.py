@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -29,13 +28,6 @@ def environ(redis_url: str, tmp_path: Path) -> dict[str, str]:
     path = tmp_path / "sites.toml"
     path.write_text(SITES)
     return {"LARGESSE_REDIS_URL": redis_url, "LARGESSE_SITES": str(path)}
-
-
-@pytest.fixture
-def client(redis_url: str) -> Iterator[redis.Redis]:
-    """A client of the empty database."""
-    with redis.Redis.from_url(redis_url) as made:
-        yield made
 
 
 def test_offers_stand_in_a_line_of_their_own_where_the_host_has_its_own_budget(
