@@ -57,7 +57,7 @@ def test_worker_killed_around_a_retry_loses_nothing(
 
 def test_worker_killed_while_burying_loses_nothing(world: World, figures: Figures) -> None:
     """T1: a job that the API rejects ends as one dead letter."""
-    fleet = world.started(crash_at="in_bury:2")
+    fleet = world.started(crash_at="in_bury")
     world.produce(_size(world), payloads=("gift", "rejected"), every_s=0.005)
     death = fleet.wait_death()
     world.wait(timeout_s=60)
