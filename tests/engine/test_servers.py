@@ -7,6 +7,7 @@ import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -33,21 +34,32 @@ def oldest() -> str:
     return str(Path(found.origin).parent / "bin" / "redis-server")
 
 
-def system() -> str:
-    """The redis-server of this machine; CI installs one."""
-    found = shutil.which("redis-server")
+def installed(name: str) -> str:
+    """A server of this machine; CI installs them."""
+    found = shutil.which(name)
     if found is None:
         if os.environ.get("CI"):
-            pytest.fail("CI must install redis-server")
-        pytest.skip("there is no redis-server on this machine")
+            pytest.fail(f"CI must install {name}")
+        pytest.skip(f"there is no {name} on this machine")
     return found
 
 
+def redis() -> str:
+    """Debian's Redis 7 (8 on its newest)."""
+    return installed("redis-server")
+
+
+def valkey() -> str:
+    """Debian's Valkey 8."""
+    return installed("valkey-server")
+
+
 @pytest.mark.skipif(BINARY_VARIABLE in os.environ, reason="runs on another server already")
-@pytest.mark.parametrize("server", [oldest, system], ids=["redis 6.2", "system redis"])
-def test_scripts_run_on_other_servers(server: object) -> None:
-    """Every test of the scripts passes on the oldest Redis, and on the one of this machine."""
-    assert callable(server)
+@pytest.mark.parametrize(
+    "server", [oldest, redis, valkey], ids=["redis 6.2", "system redis", "system valkey"]
+)
+def test_scripts_run_on_other_servers(server: Callable[[], str]) -> None:
+    """Every test of the scripts passes on the oldest Redis, and on the servers of this machine."""
     run = subprocess.run(
         [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider",
          *(str(HERE / name) for name in SCRIPT_TESTS)],
