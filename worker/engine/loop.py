@@ -109,8 +109,11 @@ class LoopWorker:
         return len(self._tasks)
 
     def silence_s(self) -> float:
-        """Give the seconds since the slowest feeder last heard from Redis while it had room."""
-        if not self._feeders or self.room() <= 0:
+        """Give the seconds since the slowest feeder last heard from Redis while it had room.
+
+        Room that is kept for a fetch counts as room: a fetch that never returns must show.
+        """
+        if not self._feeders or len(self._tasks) >= self.concurrency:
             return 0.0
         return time.monotonic() - min(one.looked_at for one in self._feeders.values())
 
