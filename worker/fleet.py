@@ -1,8 +1,7 @@
 """The fleet: worker processes under one supervisor that brings the dead back.
 
 Each process is a Python of its own, not a fork, so nothing is shared but the settings. A process
-ends
-by itself when its supervisor is gone: it notices that the pipe between them is closed.
+ends by itself when its supervisor is gone: it notices that the pipe between them is closed.
 """
 
 from __future__ import annotations
@@ -161,6 +160,7 @@ def run(*, processes: int, concurrency: int, grace_s: float) -> int:
     command = [
         sys.executable, "-m", "worker.fleet",
         "--concurrency", str(concurrency), "--grace", str(grace_s),
+        "--processes", str(processes),
     ]  # fmt: skip
     members = [_Member(place, [*command, "--place", str(place)]) for place in range(processes)]
     fleet = _Fleet(members, grace_s)
@@ -196,13 +196,17 @@ def _main() -> int:
     parser.add_argument("--concurrency", type=int, required=True)
     parser.add_argument("--grace", type=float, required=True)
     parser.add_argument("--place", type=int, default=0)
+    parser.add_argument("--processes", type=int, default=1)
     given = parser.parse_args()
     from worker.main import serve  # noqa: PLC0415 - the supervisor itself needs no HTTP client
 
     try:
         settings = _of_place(Settings.from_env(), given.place)
         _leave_with_parent()
-        serve(settings, concurrency=given.concurrency, grace_s=given.grace)
+        serve(
+            settings, concurrency=given.concurrency, grace_s=given.grace,
+            processes=given.processes,
+        )  # fmt: skip
     except SettingsError as error:
         print(error, file=sys.stderr)  # noqa: T201 - logging is not set up without settings
         return EXIT_SETTINGS

@@ -108,20 +108,21 @@ def setup() -> Broker:
     return broker
 
 
-def serve(settings: Settings, *, concurrency: int, grace_s: float) -> None:
+def serve(settings: Settings, *, concurrency: int, grace_s: float, processes: int = 1) -> None:
     """Run the worker of one process on an event loop until SIGTERM, SIGINT or the parent's death.
 
     Args:
         settings: all settings.
         concurrency: most jobs at the same time.
         grace_s: seconds that running jobs get at shutdown.
+        processes: size of the fleet that this process belongs to, for the log.
     """
     logs.configure(settings)
     open_reports(settings)
-    asyncio.run(_serve(settings, concurrency, grace_s))
+    asyncio.run(_serve(settings, concurrency, grace_s, processes))
 
 
-async def _serve(settings: Settings, concurrency: int, grace_s: float) -> None:
+async def _serve(settings: Settings, concurrency: int, grace_s: float, processes: int) -> None:
     broker, caller = build(settings, concurrency=concurrency)
     dramatiq.set_broker(broker)
     stopping = asyncio.Event()
@@ -143,8 +144,9 @@ async def _serve(settings: Settings, concurrency: int, grace_s: float) -> None:
     worker = LoopWorker(broker, settings.redis, concurrency=concurrency, grace_s=grace_s)
     me = f"{socket.gethostname()}:{os.getpid()}"
     emit(
-        _log, WORKER_STARTED, worker=me, version=__version__, processes=1, concurrency=concurrency
-    )
+        _log, WORKER_STARTED, worker=me, version=__version__, processes=processes,
+        concurrency=concurrency,
+    )  # fmt: skip
     try:
         await worker.run(stopping)
     finally:

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 
 from rig.command import Ran
 from rig.shelf import WORKER, Shelf
+
+from worker.engine.keys import Keyspace
+from worker.observe.presence import Presence
 
 Typed = Callable[..., Ran]
 
@@ -24,8 +28,28 @@ def test_workers_hold_leases(shelf: Shelf, typed: Typed) -> None:
     assert WORKER in typed("workers").out
 
 
-def test_workers_without_leases(typed: Typed) -> None:
-    """Where nobody holds a job, the person is told how to start a worker."""
+def test_idle_workers_are_listed(shelf: Shelf, typed: Typed) -> None:
+    """A process that holds nothing is there by its own word, with its age and its state."""
+    facts = {
+        "version": "9.9.9", "concurrency": 32, "running": 0, "silence_ms": 5, "ready": True,
+        "why": "ready",
+    }  # fmt: skip
+    Presence(shelf.client, Keyspace(), WORKER, lambda: facts).beat()
+    Presence(
+        shelf.client, Keyspace(), "host-3:1:dead",
+        lambda: {**facts, "ready": False, "why": "nothing heard from Redis for 60 s"},
+    ).beat()  # fmt: skip
+    idle, stuck = typed("workers", "--json").objects()
+    assert (idle["worker"], idle["state"], idle["leases"]) == (WORKER, "idle", 0)
+    assert (idle["concurrency"], idle["version"], idle["lapses_in_ms"]) == (32, "9.9.9", None)
+    assert (stuck["worker"], stuck["state"]) == ("host-3:1:dead", "stuck")
+    shown = typed("workers").out
+    assert re.search(rf"{WORKER} +idle +9\.9\.9 .* 0 s ago", shown)
+    assert "nothing heard from Redis for 60 s" in shown
+
+
+def test_workers_without_any(typed: Typed) -> None:
+    """Where nobody is, the person is told how to start a worker."""
     ran = typed("workers")
     assert (ran.code, ran.out) == (0, "")
     assert "largesse worker" in ran.err

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import http.client
+import signal
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -21,7 +22,9 @@ from worker import JobFailedError
 from worker.engine.broker import EngineBroker
 from worker.engine.keys import Keyspace
 from worker.observe.health import Health
+from worker.observe.queue_figures import redis_now_ms
 from worker.observe.series import merge, read_series
+from worker.operator.worker_state import read_workers
 
 #: What no figure may show: see the payloads below.
 CANARIES = ("canary@example.com", "Canaria", "203.0.113.77", "order-canary", "test_sandbox_key")
@@ -180,6 +183,33 @@ def test_silent_redis_makes_a_worker_unready_not_dead(
     assert "largesse_worker_ready 0.0" in text
     redis_server.resume()
     until(lambda: ask(free_port, "/readyz")[0] == 200, timeout_s=15)
+
+
+@pytest.mark.parametrize("number", [signal.SIGUSR1, signal.SIGUSR2])
+def test_stuck_worker_goes_down(system: System, free_port: int, number: signal.Signals) -> None:
+    """A consumer that waits for ever is unready and live; a loop that stands still is neither."""
+    worker = system.spawn(
+        ["python", "-m", "rig.stuck", "--concurrency", "2", "--grace", "1"],
+        env={**system.environ, "LARGESSE_METRICS_PORT": str(free_port)}, name="stuck",
+    )  # fmt: skip
+    until(lambda: ask(free_port, "/readyz")[0] == 200, timeout_s=20)
+    system.producer().gift_checkout({}).result(20)
+    worker.send(number)
+    waiting = system.producer().gift_checkout({})
+    until(lambda: ask(free_port, "/readyz")[0] == 503, what="the stuck one to be unready")
+    with system.redis() as client:
+
+        def state() -> str:
+            (one,) = read_workers(client, Keyspace())
+            return one.state(redis_now_ms(client))
+
+        until(lambda: state() == "stuck", what="the stuck one to be listed as such")
+    if number == signal.SIGUSR1:
+        assert "nothing heard from Redis" in ask(free_port, "/readyz")[1]
+        assert ask(free_port, "/livez")[0] == 200
+    else:
+        until(lambda: ask(free_port, "/livez")[0] == 503, what="the still one to be dead")
+    assert waiting.state() == "queued"
 
 
 def consumer_of(redis_url: str, **settings: int) -> tuple[EngineBroker, Consumer]:

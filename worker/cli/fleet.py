@@ -1,13 +1,17 @@
-"""`largesse workers` and `largesse queues`: who holds what, and what waits."""
+"""`largesse workers` and `largesse queues`: who is there and holds what, and what waits."""
 
 from __future__ import annotations
 
-from typing import Annotated
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from worker.cli.desk import desk, moment, table
 from worker.cli.output import say_json
+
+if TYPE_CHECKING:
+    from worker.operator.worker_state import WorkerState
 
 __all__ = ["queues", "workers"]
 
@@ -18,9 +22,10 @@ def workers(
         bool, typer.Option("--json", help="Print one JSON object for each worker.")
     ] = False,
 ) -> None:
-    """List the workers that hold jobs: how many, and for how long.
+    """List the worker processes: state, jobs they hold, when they were last seen.
 
-    A worker that is idle holds none and is not listed.
+    A process tells every five seconds that it is there; one that was lost is listed ten minutes
+    more.
     """
     from worker.operator.span import spell_ms  # noqa: PLC0415 - heavy
 
@@ -31,13 +36,20 @@ def workers(
             say_json(one.as_json(now_ms))
         return
     table(
-        ("worker", "queue", "jobs", "oldest", "lapses in"),
-        [
-            (one.worker, one.queue, len(one.leases), spell_ms(one.oldest_ms(now_ms)),
-             spell_ms(one.as_json(now_ms)["lapses_in_ms"]))
-            for one in found
-        ],
-        empty="No worker holds a job. Is one running? largesse worker",
+        ("worker", "state", "version", "jobs", "of", "oldest", "lapses in", "seen", "why"),
+        [_row(one, now_ms, spell_ms) for one in found],
+        empty="No worker is there. Start one: largesse worker",
+    )
+
+
+def _row(one: WorkerState, now_ms: int, spell: Callable[[int], str]) -> tuple[object, ...]:
+    lapses_ms, seen = one.lapses_in_ms(now_ms), one.seen
+    return (
+        one.worker, one.state(now_ms), seen and seen.version, len(one.leases),
+        seen and seen.concurrency, spell(one.oldest_ms(now_ms)) if one.leases else None,
+        None if lapses_ms is None else spell(lapses_ms),
+        None if seen is None else f"{spell(now_ms - seen.seen_ms)} ago",
+        None if seen is None or seen.ready else seen.why,
     )  # fmt: skip
 
 

@@ -1,4 +1,4 @@
-"""What watches a worker process: counts its endings, opens its port, flushes its series.
+"""What watches a worker process: counts endings, opens the port, flushes the series, is present.
 
 One dramatiq middleware, for both kinds of worker.
 """
@@ -19,11 +19,13 @@ from worker.engine.connection import PRODUCER, connect
 from worker.engine.delivery import Delivery
 from worker.engine.endings import Bury, Finish
 from worker.engine.loop import LoopWorker
+from worker.observe.depths import record_depth
 from worker.observe.figures import Figures
 from worker.observe.flusher import Flusher
 from worker.observe.health import Health
 from worker.observe.metrics import Metrics, ProcessFigures, QueueReading
 from worker.observe.port import Port
+from worker.observe.presence import Presence
 from worker.settings import Settings
 
 __all__ = ["Watch"]
@@ -46,6 +48,7 @@ class Watch(Middleware):
         self._settings = settings
         self._figures = figures
         self._flusher: Flusher | None = None
+        self._presence: Presence | None = None
         self._port: Port | None = None
         self._health: Health | None = None
         self._reader: Any = None
@@ -63,19 +66,31 @@ class Watch(Middleware):
     after_nack = after_ack
 
     def before_worker_boot(self, broker: Broker, worker: Any) -> None:
-        """Open the port, if there is to be one, and begin to flush."""
+        """Open the port, if there is to be one, begin to flush and to tell."""
         assert isinstance(broker, EngineBroker)  # noqa: S101 - added by main.build alone
         self._flusher = Flusher(broker.client, broker.keyspace, self._figures)
         self._flusher.start()
+        health = self._health = _health_of(broker, worker)
+        if isinstance(worker, LoopWorker):
+            health.watch_loop(asyncio.get_running_loop())
+        self._presence = Presence(
+            broker.client, broker.keyspace, broker.broker_id,
+            lambda: _facts(broker, worker, health),
+            beside=lambda now_ms: _record(broker, now_ms),
+        )  # fmt: skip
+        self._presence.start()
         if self._settings.metrics_port:
-            self._open(broker, worker)
+            self._open(broker, worker, health)
 
     def after_worker_shutdown(self, broker: Broker, worker: Any) -> None:  # noqa: ARG002
-        """Flush what is left and close the port."""
+        """Flush what is left, take leave and close the port."""
         if self._flusher is not None:
             self._flusher.stop()
-        if self._port is not None and self._health is not None:
+        if self._presence is not None:
+            self._presence.stop()
+        if self._health is not None:
             self._health.leave_loop()
+        if self._port is not None:
             self._port.close()
             self._reader.close()
 
@@ -85,18 +100,11 @@ class Watch(Middleware):
             duration_ms=message.now_ms() - message.enqueued_at_ms,
         )  # fmt: skip
 
-    def _open(self, broker: EngineBroker, worker: Any) -> None:
-        on_loop = isinstance(worker, LoopWorker)
-        health = Health(
-            silence_s=worker.silence_s if on_loop else broker.silence_s,
-            is_away=broker.absence.is_lasting,
-            is_stopping=worker.is_stopping if on_loop else lambda: False,
-        )
-
+    def _open(self, broker: EngineBroker, worker: Any, health: Health) -> None:
         def gauges() -> Mapping[str, float]:
             return {
-                "jobs_running": worker.running() if on_loop else broker.held(),
-                "worker_concurrency": worker.concurrency if on_loop else 0,
+                "jobs_running": _running(broker, worker),
+                "worker_concurrency": worker.concurrency if isinstance(worker, LoopWorker) else 0,
                 "worker_silence_seconds": health.silence_s(),
                 "worker_ready": health.ready().ok,
             }
@@ -108,10 +116,38 @@ class Watch(Middleware):
             QueueReading(self._reader, broker.keyspace),
         )
         self._port = Port(
-            self._settings.metrics_host, self._settings.metrics_port, span=1 if on_loop else SPAN,
+            self._settings.metrics_host, self._settings.metrics_port,
+            span=1 if isinstance(worker, LoopWorker) else SPAN,
             live=health.live, ready=health.ready, metrics=metrics.render,
         )  # fmt: skip
-        if on_loop:
-            health.watch_loop(asyncio.get_running_loop())
-        self._health = health
         self._port.open()
+
+
+def _health_of(broker: EngineBroker, worker: Any) -> Health:
+    on_loop = isinstance(worker, LoopWorker)
+    return Health(
+        silence_s=worker.silence_s if on_loop else broker.silence_s,
+        is_away=broker.absence.is_lasting,
+        is_stopping=worker.is_stopping if on_loop else lambda: False,
+    )
+
+
+def _running(broker: EngineBroker, worker: Any) -> int:
+    return worker.running() if isinstance(worker, LoopWorker) else broker.held()
+
+
+def _facts(broker: EngineBroker, worker: Any, health: Health) -> Mapping[str, Any]:
+    """Give what a process says of itself; dramatiq's worker calls its threads by another name."""
+    verdict = health.ready()
+    return {
+        "version": __version__,
+        "concurrency": getattr(worker, "concurrency", 0) or getattr(worker, "worker_threads", 0),
+        "running": _running(broker, worker),
+        "silence_ms": round(health.silence_s() * 1000),
+        "ready": verdict.ok,
+        "why": verdict.why,
+    }
+
+
+def _record(broker: EngineBroker, now_ms: int) -> None:
+    record_depth(broker.client, broker.keyspace, now_ms)

@@ -15,6 +15,7 @@ from worker.engine.keys import Keyspace
 from worker.engine.record import Record, read_records
 from worker.engine.scripts import Scripts
 from worker.errors import ReplayRefusedError, ResultError, ResultMissingError
+from worker.observe.depths import Depth, read_depths, record_depth
 from worker.observe.queue_figures import redis_now_ms
 from worker.observe.series import Point, read_series
 from worker.operator.audit import Audit
@@ -89,7 +90,7 @@ class Operator:
         return read_sites(self._client, self._keyspace)
 
     def workers(self) -> list[WorkerState]:
-        """Give the workers that hold jobs, by name."""
+        """Give the workers that are there or hold jobs, by name."""
         return read_workers(self._client, self._keyspace)
 
     def queues(self) -> list[QueueState]:
@@ -99,6 +100,14 @@ class Operator:
     def series(self, minutes: int = 60) -> list[Point]:
         """Give what workers did in the last minutes, up to 120; oldest first."""
         return read_series(self._client, self._keyspace, minutes)
+
+    def depths(self, minutes: int = 60) -> list[Depth]:
+        """Give how deep the queue was in the last minutes, up to 120; oldest first."""
+        return read_depths(self._client, self._keyspace, minutes)
+
+    def record_depth(self) -> None:
+        """Record this minute's depth unless a worker has, so that a stopped fleet shows."""
+        record_depth(self._client, self._keyspace, self.now_ms())
 
     def find(self, query: JobQuery) -> Found:
         """Find jobs, enqueued last first."""

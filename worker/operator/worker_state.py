@@ -1,4 +1,4 @@
-"""Workers as the queue sees them: who holds which jobs, and since when."""
+"""Workers: who is there by his own word, who holds which jobs, and since when."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import redis
 
 from worker.engine.away import speaking_to_redis
 from worker.engine.keys import Keyspace
+from worker.observe.presence import Seen, read_presence
 
 __all__ = ["Lease", "WorkerState", "read_workers"]
 
@@ -39,27 +40,56 @@ class Lease:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WorkerState:
-    """One worker that holds leases; one that is idle holds none and is not listed.
+    """One worker that told of itself in the last ten minutes, or holds leases.
 
     Attributes:
         worker: host, process id and a random part, such as `app-1:4711:0f3c...`; "" for leases
             whose worker is not known.
-        queue: whose jobs it runs.
+        queue: whose jobs it holds; "" when it holds none.
         leases: what it holds, the oldest first.
+        seen: what it last said of itself, or None.
     """
 
     worker: str
     queue: str
     leases: tuple[Lease, ...]
+    seen: Seen | None = None
+
+    def state(self, now_ms: int) -> str:
+        """Say how it stands.
+
+        Args:
+            now_ms: Unix ms.
+
+        Returns:
+            "busy" or "idle"; "stopping"; "stuck" (it is there and takes no jobs); "lost" (it has
+            said nothing for 20 s and did not take leave); "silent" (it holds jobs and never said a
+            word: of an older version, or lost long ago).
+        """
+        if self.seen is None:
+            return "silent"
+        if self.seen.is_lost(now_ms):
+            return "lost"
+        if not self.seen.ready:
+            return "stopping" if self.seen.why == "stopping" else "stuck"
+        return "busy" if self.leases else "idle"
 
     def as_json(self, now_ms: int) -> dict[str, Any]:
         """Give it as one object of `largesse workers --json`."""
+        seen = self.seen
         return {
             "worker": self.worker,
-            "queue": self.queue,
+            "state": self.state(now_ms),
+            "why": seen and seen.why,
+            "version": seen and seen.version,
+            "concurrency": seen and seen.concurrency,
+            "started_at": seen and seen.started_ms,
+            "seen_at": seen and seen.seen_ms,
+            "silence_ms": seen and seen.silence_ms,
+            "queue": self.queue or None,
             "leases": len(self.leases),
             "oldest_ms": self.oldest_ms(now_ms),
-            "lapses_in_ms": max(0, min(one.until_ms for one in self.leases) - now_ms),
+            "lapses_in_ms": self.lapses_in_ms(now_ms),
             "jobs": [
                 {
                     "job_id": one.job_id,
@@ -78,9 +108,13 @@ class WorkerState:
         since = [one.since_ms for one in self.leases if one.since_ms is not None]
         return max(0, now_ms - min(since)) if since else 0
 
+    def lapses_in_ms(self, now_ms: int) -> int | None:
+        """Give when the first of its leases lapses unless it is renewed, ms; None without one."""
+        return max(0, min(one.until_ms for one in self.leases) - now_ms) if self.leases else None
+
 
 def read_workers(client: redis.Redis, keyspace: Keyspace) -> list[WorkerState]:
-    """Give the workers that hold leases, by name.
+    """Give the workers that are there or hold leases, by name.
 
     Args:
         client: a client whose replies are bytes.
@@ -89,6 +123,7 @@ def read_workers(client: redis.Redis, keyspace: Keyspace) -> list[WorkerState]:
     Raises:
         BrokerUnavailableError: Redis is away.
     """
+    seen = {one.worker: one for one in read_presence(client, keyspace)}
     held: dict[tuple[str, str], list[Lease]] = defaultdict(list)
     for shard in range(keyspace.shards):
         prefix = keyspace.prefix(shard)
@@ -97,11 +132,14 @@ def read_workers(client: redis.Redis, keyspace: Keyspace) -> list[WorkerState]:
         for queue in sorted(one.decode() for one in queues):
             for worker, lease in _leases(client, keyspace, prefix, queue):
                 held[worker, queue].append(lease)
+    for worker in seen.keys() - {worker for worker, _ in held}:
+        held[worker, ""] = []
     return [
         WorkerState(
             worker=worker,
             queue=queue,
             leases=tuple(sorted(leases, key=lambda one: (one.since_ms or 0, one.job_id))),
+            seen=seen.get(worker),
         )
         for (worker, queue), leases in sorted(held.items())
     ]

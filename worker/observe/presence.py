@@ -1,0 +1,186 @@
+"""Worker processes tell that they are there: every five seconds, into Redis, idle ones too.
+
+    <prefix>workers        sorted set: worker to when it was last seen
+    <prefix>worker:<id>    what it said of itself then, JSON; gone ten minutes after its last word
+
+On shard 0. What Redis does not take is said again five seconds later.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import threading
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+import redis
+
+from worker.engine.away import speaking_to_redis
+from worker.engine.keys import Keyspace
+from worker.errors import BrokerError
+from worker.observe.queue_figures import redis_now_ms
+
+__all__ = ["BEAT_S", "LOST_S", "Presence", "Seen", "read_presence"]
+
+_log = logging.getLogger("worker.presence")
+
+#: Seconds between two words of a worker.
+BEAT_S: Final = 5.0
+#: Seconds of silence after which a worker counts as lost: it was killed, or cannot reach Redis.
+LOST_S: Final = 20.0
+#: Seconds that a lost worker is remembered.
+KEEP_S: Final = 600
+#: Seconds that the end waits for the last word.
+LAST_S: Final = 1.0
+#: Workers that are read, those seen last.
+LOOK_MAX: Final = 2_000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Seen:
+    """A worker process by its own word.
+
+    Attributes:
+        worker: host, process id and a random part, such as `app-1:4711:0f3c...`.
+        seen_ms: Unix ms of its last word.
+        started_ms: Unix ms of its start.
+        version: of Largesse.
+        concurrency: jobs that it runs at the same time.
+        running: jobs that it ran then.
+        silence_ms: ms since its slowest consumer had last heard from Redis while it had room.
+        ready: whether it took jobs then.
+        why: what its `/readyz` said, such as "ready" or "stopping".
+    """
+
+    worker: str
+    seen_ms: int
+    started_ms: int
+    version: str
+    concurrency: int
+    running: int
+    silence_ms: int
+    ready: bool
+    why: str
+
+    def is_lost(self, now_ms: int) -> bool:
+        """Say whether it has said nothing for longer than it should."""
+        return now_ms - self.seen_ms > LOST_S * 1000
+
+
+class Presence:
+    """Tells every few seconds that a process is there, from a thread of its own.
+
+    The thread goes on while the consumer is stuck: that is what makes a stuck one show.
+
+    Args:
+        client: a client whose replies are bytes.
+        keyspace: names of the keys.
+        worker: id of the process.
+        facts: gives what it says of itself: the attributes of `Seen` from `version` on.
+        beside: what else is done at each beat, with Redis time in Unix ms.
+    """
+
+    def __init__(
+        self,
+        client: redis.Redis,
+        keyspace: Keyspace,
+        worker: str,
+        facts: Callable[[], Mapping[str, Any]],
+        *,
+        beside: Callable[[int], None] = lambda _: None,
+    ) -> None:
+        self._client = client
+        self._names = f"{keyspace.prefix(0)}workers"
+        self._key = f"{keyspace.prefix(0)}worker:{worker}"
+        self._worker = worker
+        self._facts = facts
+        self._beside = beside
+        self._started = time.monotonic()
+        self._stopped = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="largesse-presence", daemon=True)
+
+    def start(self) -> None:
+        """Begin to tell."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Take leave, if Redis takes it soon, and end."""
+        self._stopped.set()
+        self._thread.join(LAST_S)
+
+    def beat(self) -> None:
+        """Tell once; what Redis does not take is told at the next beat."""
+        self._try(self._tell)
+
+    def leave(self) -> None:
+        """Tell that the process ends in order: it is not lost."""
+        self._try(self._forget)
+
+    def _tell(self) -> None:
+        now_ms = redis_now_ms(self._client)
+        lived_ms = round((time.monotonic() - self._started) * 1000)
+        word = {"started_ms": now_ms - lived_ms, **self._facts()}
+        pipe = self._client.pipeline(transaction=False)
+        pipe.set(self._key, json.dumps(word, separators=(",", ":")), ex=KEEP_S)
+        pipe.zadd(self._names, {self._worker: now_ms})
+        pipe.zremrangebyscore(self._names, 0, now_ms - KEEP_S * 1000)
+        pipe.expire(self._names, KEEP_S)
+        pipe.execute()
+        self._beside(now_ms)
+
+    def _forget(self) -> None:
+        pipe = self._client.pipeline(transaction=False)
+        pipe.delete(self._key)
+        pipe.zrem(self._names, self._worker)
+        pipe.execute()
+
+    def _try(self, do: Callable[[], None]) -> None:
+        try:
+            with speaking_to_redis():
+                do()
+        except BrokerError as error:
+            _log.debug("a word of presence is lost: %s", error)
+
+    def _run(self) -> None:
+        self.beat()
+        while not self._stopped.wait(BEAT_S):
+            self.beat()
+        self.leave()
+
+
+def read_presence(client: redis.Redis, keyspace: Keyspace) -> list[Seen]:
+    """Give the workers that were seen in the last ten minutes, by name.
+
+    Args:
+        client: a client whose replies are bytes.
+        keyspace: names of the keys.
+
+    Raises:
+        BrokerUnavailableError: Redis is away.
+    """
+    prefix = keyspace.prefix(0)
+    with speaking_to_redis():
+        rows: Any = client.zrange(f"{prefix}workers", 0, LOOK_MAX - 1, desc=True, withscores=True)
+        pipe = client.pipeline(transaction=False)
+        for raw, _ in rows:
+            pipe.get(f"{prefix}worker:{raw.decode()}")
+        words = pipe.execute()
+    found = [
+        Seen(worker=raw.decode(), seen_ms=int(at_ms), **_known(json.loads(word)))
+        for (raw, at_ms), word in zip(rows, words, strict=True)
+        if word is not None
+    ]
+    return sorted(found, key=lambda one: one.worker)
+
+
+_SAID: Final = (
+    "started_ms", "version", "concurrency", "running", "silence_ms", "ready", "why",
+)  # fmt: skip
+
+
+def _known(word: Mapping[str, Any]) -> dict[str, Any]:
+    """Leave out what a newer version says beside; the rest it must say."""
+    return {name: word[name] for name in _SAID}
