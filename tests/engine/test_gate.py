@@ -5,6 +5,8 @@ from __future__ import annotations
 import pytest
 from rig.queue import Queue, entry
 
+from worker.engine.endings import Finish
+
 FAILING_MAX = 10
 PROBE_MS = 60_000
 FIRST_PROBE_MS = 15_000
@@ -214,3 +216,137 @@ def test_pause_of_many_429s_lowers_the_pace_once(queue: Queue) -> None:
     for lease in queue.fetch(50).leases:
         queue.retry(lease, counted=False, pause_site_ms=5_000)
     assert float(field(queue, "pace") or 0) == pytest.approx(0.5)
+
+
+TRUST_FIRST = 5
+TRUST_MS = 30_000
+
+
+def test_site_that_was_never_seen_to_work_gets_few_calls(queue: Queue) -> None:
+    """A key that is refused from the start costs five calls, whatever the settings allow."""
+    queue.configure(cap=50)
+    fill(queue)
+    under_way = queue.fetch(50).leases
+    assert len(under_way) == TRUST_FIRST
+    for lease in under_way:
+        queue.retry(lease, counted=False, park_reason="401")
+    assert queue.fetch(50).ids == []
+    queue.passes(PROBE_MS)
+    assert len(queue.fetch(50).ids) == 1
+
+
+def test_trust_doubles_in_the_time_of_an_answer(queue: Queue) -> None:
+    """Each good ending lets two calls go in place of one, up to the settings' cap."""
+    queue.configure(cap=50)
+    fill(queue, 300)
+    rounds = []
+    for _ in range(6):
+        under_way = queue.fetch(100).leases
+        rounds.append(len(under_way))
+        queue.end_all([(one, Finish(outcome="{}", ttl_ms=1_000)) for one in under_way])
+    assert rounds == [5, 10, 20, 40, 50, 50]
+
+
+def test_trust_opens_the_line_and_rings(queue: Queue) -> None:
+    """The first good ending brings the waiting jobs to an idle worker at once."""
+    queue.configure(cap=50)
+    fill(queue)
+    first, *_ = queue.fetch(50).leases
+    bell = queue.key("q:calls:bell")
+    queue.client.delete(bell)
+    queue.finish(first)
+    assert queue.client.llen(bell) == 1
+    assert len(queue.fetch(50).ids) == 2
+
+
+def trusted(queue: Queue, *, cap: int = 50) -> None:
+    """Let calls go well until the site has its whole cap."""
+    queue.configure(cap=cap)
+    fill(queue, 400)
+    for _ in range(cap):
+        queue.finish(queue.take())
+
+
+def test_trust_is_lost_after_half_a_minute_without_a_good_ending(queue: Queue) -> None:
+    """A key may have been revoked meanwhile; any good ending within keeps the trust."""
+    trusted(queue)
+    queue.passes(TRUST_MS - 5_000)
+    queue.finish(queue.take())
+    queue.passes(TRUST_MS - 5_000)
+    under_way = queue.fetch(100).leases
+    assert len(under_way) == 50
+    queue.end_all([(one, Finish(outcome="{}", ttl_ms=1_000)) for one in under_way])
+    queue.passes(TRUST_MS)
+    assert len(queue.fetch(100).ids) == TRUST_FIRST
+
+
+def test_trust_that_ends_under_way_lets_the_line_go_on_later(queue: Queue) -> None:
+    """Calls that take longer than that hold the next ones back until some have ended."""
+    trusted(queue)
+    slow = queue.fetch(20).leases
+    queue.passes(14_000)
+    queue.renew(*slow)
+    queue.passes(14_000)
+    queue.renew(*slow)
+    queue.passes(TRUST_MS - 28_000)
+    assert queue.fetch(50).ids == []
+    served = 0
+    for lease in slow:
+        queue.finish(lease)
+        served += len(queue.fetch(50).ids)
+    assert served >= 20
+
+
+def test_trust_begins_anew_with_another_key(queue: Queue) -> None:
+    """A worker that starts with another key says so; the same key again changes nothing."""
+    queue.configure(cap=50, key_mark="a")
+    trusted(queue)
+    queue.configure(cap=50, key_mark="a")
+    under_way = queue.fetch(100).leases
+    assert len(under_way) == 50
+    queue.end_all([(one, Finish(outcome="{}", ttl_ms=1_000)) for one in under_way])
+    queue.configure(cap=50, key_mark="b")
+    queue.configure(cap=50)
+    assert len(queue.fetch(100).ids) == TRUST_FIRST
+
+
+def test_trust_begins_anew_when_a_gate_opens(queue: Queue) -> None:
+    """Nobody runs down a site that has just come back, nor one that a person resumed."""
+    trusted(queue)
+    queue.retry(queue.take(), counted=False, park_reason="401")
+    queue.passes(PROBE_MS)
+    queue.finish(queue.take())
+    assert len(queue.fetch(100).ids) == TRUST_FIRST + 1
+    queue.run("park", "acme", "by hand")
+    queue.run("resume", "acme")
+    assert queue.fetch(100).ids == []
+
+
+def test_failures_in_a_row_leave_no_more_calls_than_shut_the_gate(queue: Queue) -> None:
+    """A trusted site that begins to fail: ten calls in all, not ten and fifty under way."""
+    trusted(queue)
+    failed = 0
+    for _ in range(40):
+        for lease in queue.fetch(8).leases:
+            queue.retry(lease, failing=True, delay_ms=60_000)
+            failed += 1
+    assert failed == FAILING_MAX
+    assert field(queue, "parked") == "failing"
+
+
+def test_one_failure_among_many_holds_nothing_back(queue: Queue) -> None:
+    """The next good ending gives the whole cap back."""
+    trusted(queue)
+    first, second = queue.fetch(2).leases
+    queue.retry(first, failing=True, delay_ms=60_000)
+    assert len(queue.fetch(100).ids) == FAILING_MAX - 2
+    queue.finish(second)
+    assert field(queue, "in_flight") == str(FAILING_MAX - 2)
+    assert len(queue.fetch(100).ids) == 50 - (FAILING_MAX - 2)
+
+
+def test_site_without_a_cap_is_trusted(queue: Queue) -> None:
+    """0 means no limit of calls in flight, and none by trust either."""
+    queue.configure(cap=0)
+    fill(queue)
+    assert len(queue.fetch(60).ids) == 60

@@ -70,7 +70,7 @@ class QueueMachine(RuleBasedStateMachine):
         #: When a line was left with suspects alone: it is looked at again a little later.
         self.suspects_left_at: dict[str, int] = {}
         for one in SITES:
-            self.run("configure", one.name, one.interval_s * 1000, 0, one.max_in_flight)
+            self.run("configure", one.name, one.interval_s * 1000, 0, one.max_in_flight, "")
 
     def run(self, name: str, *args: str | int | bytes) -> Any:
         """Run a script; replies as text."""

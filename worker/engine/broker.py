@@ -62,20 +62,29 @@ class Budget:
         rate_per_minute: calls a minute; 0 = no limit.
         burst: calls that may go at once before the rate spaces them.
         max_in_flight: calls at the same moment; 0 = no limit.
+        key_mark: tells one key of the site from another; a site with another key than before is
+            called as if it was new. "" = as before.
     """
 
-    __slots__ = ("burst", "max_in_flight", "rate_per_minute", "site")
+    __slots__ = ("burst", "key_mark", "max_in_flight", "rate_per_minute", "site")
 
     def __init__(
-        self, site: str, *, rate_per_minute: float, burst: int, max_in_flight: int
+        self,
+        site: str,
+        *,
+        rate_per_minute: float,
+        burst: int,
+        max_in_flight: int,
+        key_mark: str = "",
     ) -> None:
         self.site = site
         self.rate_per_minute = rate_per_minute
         self.burst = burst
         self.max_in_flight = max_in_flight
+        self.key_mark = key_mark
 
     def arguments(self) -> tuple[str | float | int, ...]:
-        """Give this site's part of the configure script's arguments."""
+        """Give the site and its numbers as the configure script takes them, the mark aside."""
         interval_ms = 60_000 / self.rate_per_minute if self.rate_per_minute > 0 else 0
         return (self.site, interval_ms, interval_ms * max(0, self.burst), self.max_in_flight)
 
@@ -249,7 +258,7 @@ class EngineBroker(Broker):
         by_shard: dict[int, list[Argument]] = {}
         for budget in budgets:
             arguments = by_shard.setdefault(self.keyspace.shard_of_site(budget.site), [])
-            arguments += budget.arguments()
+            arguments += [*budget.arguments(), budget.key_mark]
         for shard, arguments in by_shard.items():
             self.scripts.run("configure", shard, arguments)
 

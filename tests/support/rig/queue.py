@@ -189,10 +189,16 @@ class Queue:
         return str(self.run("discard", job_id, TTL_MS, STREAM_MAX))
 
     def configure(
-        self, site: str = SITE, *, interval_ms: int = 0, burst_ms: int = 0, cap: int = 0
+        self,
+        site: str = SITE,
+        *,
+        interval_ms: int = 0,
+        burst_ms: int = 0,
+        cap: int = 0,
+        key_mark: str = "",
     ) -> None:
         """Write a site's budget."""
-        self.run("configure", site, interval_ms, burst_ms, cap)
+        self.run("configure", site, interval_ms, burst_ms, cap, key_mark)
 
     def key(self, rest: str) -> str:
         """Whole name of a key of the shard."""

@@ -39,7 +39,7 @@ class WatchedQueue(Queue):
 
 def tour(queue: Queue) -> None:
     """Bring jobs through every transition; leaves some in each state."""
-    queue.configure("paced", interval_ms=400, burst_ms=1_200, cap=5)
+    queue.configure("paced", interval_ms=400, burst_ms=1_200, cap=5, key_mark="1f0c2a9e")
     queue.run("rate", "paced", "600", 100, 200)
     _good_days(queue)
     _worker_troubles(queue)

@@ -122,11 +122,10 @@ local function site_of(name)
   local site = sites[name]
   if not site then
     local s = redis.call('HMGET', site_key(name), 'interval_ms', 'burst_ms', 'tat', 'max_in_flight',
-      'in_flight', 'paused_until', 'pace', 'pace_at', 'climb_ms', 'probe_at')
+      'in_flight', 'paused_until', 'pace', 'pace_at', 'climb_ms', 'probe_at', 'failing', 'trust', 'well_at')
     site = { interval = tonumber(s[1] or 0), burst = tonumber(s[2] or 0), tat = tonumber(s[3] or 0),
-      cap = tonumber(s[4] or 0), in_flight = tonumber(s[5] or 0), paused = tonumber(s[6] or 0), served = 0,
-      name = name, ids = {}, messages = {}, at = 1 }
-    if s[10] then site.cap = 1 end -- a probe
+      cap = cap_of(s[4], s[10], s[11], s[12], s[13]), in_flight = tonumber(s[5] or 0),
+      paused = tonumber(s[6] or 0), served = 0, name = name, ids = {}, messages = {}, at = 1 }
     if s[7] then
       site.paced = true
       site.interval = site.interval / pace_of(tonumber(s[7]), tonumber(s[8]), tonumber(s[9]))
@@ -136,9 +135,11 @@ local function site_of(name)
   return site
 end
 
+local function is_full(site) return site.cap > 0 and site.in_flight >= site.cap end
+
 -- When the site may be served again, or nil while its calls are used up.
 local function next_turn(site)
-  if site.cap > 0 and site.in_flight >= site.cap then return nil end
+  if is_full(site) then return nil end
   local at = math.max(NOW, site.paused)
   if site.interval > 0 then at = math.max(at, site.tat - site.burst) end
   return at
@@ -309,7 +310,9 @@ while served < wanted and tries < limit do
     if head.again and not all then break end
     tries = tries + 1
     local site = site_of(head.name)
-    local id, message = next_of(site, found)
+    local id, message
+    -- Its calls may have become fewer since it got its place; then the next ending gives it another.
+    if not is_full(site) then id, message = next_of(site, found) end
     if not id then
       moved[head.name] = false
       first_head = first_head + 1

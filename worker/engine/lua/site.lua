@@ -1,13 +1,20 @@
 -- site: when a site may be called. The second of the parts put before every script.
 --
--- Three things hold a site back, all in site:<site>:
+-- Four things hold a site back, all in site:<site>:
 --   its budget   a clock (tat) that runs interval_ms ahead with every call, and max_in_flight;
+--   its trust    how many of those it is given at once: few until calls have gone well;
 --   its pace     the part of the rate that the API lets through: it falls with a 429 and climbs back;
 --   its gate     parked by hand (until somebody resumes it), or parked with a time to probe (probe_at):
 --                then one call at a time goes out, and the first good ending opens it.
 
 -- Endings in a row that say "away" before the gate shuts: a bad minute of one request is no outage.
 local FAILING_MAX = 10
+-- Calls at once of a site that was not seen to work: what a refused key may cost. One more with each
+-- good ending, so they double in the time of an answer; and from the start again once none came for so
+-- long (ms), which no call takes.
+local TRUST_FIRST, TRUST_MS = 5, 30000
+-- Milliseconds between two notes that a trusted site still works: not every ending is worth a write.
+local WELL_NOTE_MS = 1000
 -- Milliseconds to the first probe of a site that fails, and the most; and for one whose key is refused.
 local PROBE_FIRST_MS, PROBE_MAX_MS, PROBE_REFUSED_MS = 15000, 60000, 60000
 -- Milliseconds that a pace stands after a 429, and the most when 429s go on; after that it doubles in
@@ -22,15 +29,29 @@ local function pace_of(pace, pace_at, climb_ms)
   return math.min(1, pace * 2 ^ (math.max(0, NOW - pace_at - climb_ms) / DOUBLE_MS))
 end
 
+local function trust_of(trust, well_at)
+  return well_at and NOW - well_at < TRUST_MS and tonumber(trust) or TRUST_FIRST
+end
+
+-- Most calls of the site at the same moment now; 0 = no limit. While endings say that it is away there
+-- are no more under way than it takes to shut the gate.
+local function cap_of(max_in_flight, probe_at, failing, trust, well_at)
+  if probe_at then return 1 end
+  local cap = tonumber(max_in_flight or 0)
+  if cap == 0 then return 0 end
+  cap = math.min(cap, trust_of(trust, well_at))
+  return failing and math.max(1, math.min(cap, FAILING_MAX - failing)) or cap
+end
+
 -- When the site may be served next (ms), or nil while it may not: parked, or its calls are used up.
 local function turn_at(site)
   local s = redis.call('HMGET', site_key(site), 'parked', 'max_in_flight', 'in_flight', 'tat', 'burst_ms',
-    'paused_until', 'probe_at')
-  local cap = tonumber(s[2] or 0)
+    'paused_until', 'probe_at', 'failing', 'trust', 'well_at')
+  local cap = cap_of(s[2], s[7], s[8], s[9], s[10])
   local at = math.max(NOW, tonumber(s[6] or 0))
   if s[1] then
     if not s[7] then return nil end
-    cap, at = 1, math.max(at, tonumber(s[7]))
+    at = math.max(at, tonumber(s[7]))
   end
   if cap > 0 and tonumber(s[3] or 0) >= cap then return nil end
   if s[4] then at = math.max(at, s[4] - (s[5] or 0)) end
@@ -83,6 +104,7 @@ local function park(site, reason, probe_ms)
   redis.call('HSETNX', key, 'parked_at', NOW)
   if probe_ms then
     redis.call('HSET', key, 'probe_at', NOW + probe_ms, 'probe_ms', probe_ms)
+    redis.call('HDEL', key, 'trust', 'well_at')
   else
     redis.call('HDEL', key, 'probe_at', 'probe_ms')
   end
@@ -100,12 +122,23 @@ end
 -- One more ending in a row said that the site is away.
 local function note_failing(site, parked, probe_at, probe_ms)
   local failing = redis.call('HINCRBY', site_key(site), 'failing', 1)
-  if parked and not probe_at then return end
+  if parked and not probe_at then return failing end
   if parked and NOW >= tonumber(probe_at) then
     park(site, parked, math.min(PROBE_MAX_MS, tonumber(probe_ms) * 2))
   elseif not parked and failing >= FAILING_MAX then
     park(site, 'failing', PROBE_FIRST_MS)
   end
+  return failing
+end
+
+-- n calls got a good ending: the site is given more at once.
+local function note_trust(site, most, trust, well_at, n)
+  local before = trust_of(trust, well_at)
+  local after = math.min(math.max(most, TRUST_FIRST), before + n)
+  if after ~= before or not well_at or NOW - well_at >= WELL_NOTE_MS then
+    redis.call('HSET', site_key(site), 'trust', after, 'well_at', NOW)
+  end
+  return after
 end
 
 -- A call got a good ending: whatever was waited for is over.
@@ -123,13 +156,17 @@ local function free_slot(queue, site, word, n)
   local key = site_key(site)
   local left = redis.call('HINCRBY', key, 'in_flight', -(n or 1))
   if left < 0 then redis.call('HSET', key, 'in_flight', 0) end
-  local s = redis.call('HMGET', key, 'max_in_flight', 'failing', 'parked', 'probe_at', 'probe_ms')
-  if word == 'well' and (s[2] or s[3]) then
-    note_well(site, s[3], s[4])
+  local s = redis.call('HMGET', key, 'max_in_flight', 'failing', 'parked', 'probe_at', 'probe_ms', 'trust',
+    'well_at')
+  local most, failing, trust, well_at = tonumber(s[1] or 0), s[2], s[6], s[7]
+  if word == 'well' then
+    if most > 0 then trust, well_at = note_trust(site, most, trust, well_at, n or 1), NOW end
+    if failing or s[3] then note_well(site, s[3], s[4]) end
+    failing = false
   elseif word == 'failing' then
-    note_failing(site, s[3], s[4], s[5])
+    failing = note_failing(site, s[3], s[4], s[5])
   end
-  local cap = (s[3] and s[4]) and 1 or tonumber(s[1] or 0)
+  local cap = cap_of(most, s[3] and s[4], failing, trust, well_at)
   if cap > 0 and left < cap and has_line(queue, site) and line_up(queue, site) then ring(queue) end
 end
 
