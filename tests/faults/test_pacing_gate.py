@@ -6,7 +6,7 @@ import time
 from typing import Any
 
 import pytest
-from rig.figures import Figures, percentile
+from rig.figures import Figures
 from rig.invariants import PREFIX
 from rig.moved import MovedOperator, pass_time
 from rig.tenants import Tenants
@@ -17,20 +17,28 @@ from worker.settings import Settings
 
 #: Failures in a row that shut the gate, and the s to the first probe and between probes.
 FAILING_MAX, FIRST_PROBE_S, PROBE_MAX_S = 10, 15, 60
-#: Calls that may be refused before a site is parked.
-REFUSED_MAX = 5
+#: Calls that a refused key may cost, and s after which a site counts as not seen to work.
+REFUSED_MAX, TRUST_S = 5, 30
+#: The highest plan: calls a minute, calls at the same moment (the default), and how many calls
+#: of a site that was idle go at once before the rate spaces them.
+RATE, CAP, BURST = 3_500, 50, 71
+PLAN = {"rate_per_minute": RATE, "max_in_flight": CAP}
+#: ms that the API takes for an answer.
+LATENCY_MS = 50
+#: Calls of a site whose calls go out one by one that may be refused: those of 0.15 s, until the
+#: first refusal is known to Redis.
+UNDER_WAY_MAX = 9
 #: ms: no lease lapses when a test moves the clock.
 LEASE_MS = 600_000
-#: ms by which two tails may differ besides the tenth: the noise of timers and of two shared cores.
-FLOOR_MS = 15.0
 
 
-def _tail_ms(tenants: Tenants, n: int, *, prefix: str) -> float:
-    """The tail of the well site's jobs, from enqueue to result: p99 of many, p90 of fifty."""
-    tenants.produce("well", n, prefix=prefix, every_s=0.02)
-    ids = tenants.ids("well", prefix)
-    until(lambda: all(tenants.world.client.exists(f"{PREFIX}out:{one}") for one in ids))
-    return percentile(tenants.took_ms(ids), 0.99 if n >= 300 else 0.9)
+def _tail_ms(tenants: Tenants, *, prefix: str) -> float:
+    return tenants.tail_ms("well", 1_000 if tenants.world.full else 50, prefix=prefix)
+
+
+def _is_near(tenants: Tenants, beside_ms: float, alone_ms: float) -> bool:
+    """Whether a tail is within a tenth of another; on a busy machine's few jobs, or near it."""
+    return beside_ms <= alone_ms * 1.1 + (0 if tenants.world.full else 15)
 
 
 def _in_flight(tenants: Tenants, site: str) -> int:
@@ -45,21 +53,30 @@ def _probe_due(tenants: Tenants, site: str) -> float:
     return (float(tenants.field(site, "probe_at") or 0) - now_ms) / 1000
 
 
+def _is_flowing(tenants: Tenants, site: str) -> bool:
+    """Whether the burst of a site that was idle is over: its calls go out one by one."""
+    return len(tenants.requests(site)) >= BURST + 10
+
+
 @pytest.mark.timeout(1200)
 def test_storm_of_500s_shuts_the_gate(world: World, figures: Figures) -> None:
     """T16: 100 % 503, then 50 % 500: ten failures, then probes alone; drains after, none lost."""
-    n = 5_000 if world.full else 60
+    n = 5_000 if world.full else 250
     minutes = 5
-    tenants = Tenants(world, {"well": {}, "sick": {"rate_per_minute": 3_500}})
-    world.started(env=tenants.env(LARGESSE_LEASE_MS=LEASE_MS), moved=True, concurrency=1, size=1)
-    _tail_ms(tenants, 20, prefix="warm")
-    alone_ms = _tail_ms(tenants, 300 if world.full else 50, prefix="alone")
-    world.api.admin.add_fault("error", status=503, site="sick", id="away")
+    tenants = Tenants(world, {"well": {}, "sick": PLAN})
+    world.api.admin.set(latency_ms=LATENCY_MS)
+    world.started(env=tenants.env(LARGESSE_LEASE_MS=LEASE_MS), moved=True, concurrency=64)
+    tenants.tail_ms("well", 20, prefix="warm")
+    alone_ms = _tail_ms(tenants, prefix="alone")
     tenants.produce("sick", n)
+    until(lambda: _is_flowing(tenants, "sick"), what="calls one by one")
+    world.api.admin.add_fault("error", status=503, site="sick", id="away")
     until(lambda: tenants.field("sick", "parked") == "failing", what="the gate to shut")
     until(lambda: _in_flight(tenants, "sick") == 0, what="the calls under way")
-    shut_after = len(tenants.requests("sick"))
-    beside_ms = _tail_ms(tenants, 300 if world.full else 50, prefix="beside")
+    calls = tenants.requests("sick")
+    failures = sum(one["status"] == 503 for one in calls)
+    shut_after = len(calls)
+    beside_ms = _tail_ms(tenants, prefix="beside")
     probes = 0
     passed_s = 0.0
     while passed_s < minutes * 60:
@@ -85,16 +102,17 @@ def test_storm_of_500s_shuts_the_gate(world: World, figures: Figures) -> None:
         figures,
         "T16",
         "503, then half 500",
-        failures_until_the_gate_shut=shut_after,
+        calls_a_minute=RATE,
+        failures_until_the_gate_shut=failures,
         probes=probes,
         probed_for_s=round(passed_s),
         held_and_replayed=held,
         other_site_tail_alone_ms=alone_ms,
         other_site_tail_beside_ms=beside_ms,
     )
-    assert shut_after <= FAILING_MAX
+    assert failures <= FAILING_MAX
     assert probes <= minutes + 3
-    assert beside_ms <= alone_ms * 1.1 + FLOOR_MS
+    assert _is_near(tenants, beside_ms, alone_ms)
 
 
 def _replay_held(tenants: Tenants) -> int:
@@ -130,26 +148,22 @@ BY_HAND = {"http-403", "other-key"}
 
 @pytest.mark.timeout(600)
 def test_refused_keys_park_their_sites_alone(world: World, figures: Figures) -> None:
-    """T29: parked after five calls at most, no dead letter; resumes by hand or by a probe."""
-    rate, n, well = (1_000, 750, 2_000) if world.full else (600, 40, 200)
-    tenants = Tenants(world, {"well": {}, **{one: {"rate_per_minute": rate} for one in REFUSALS}})
-    world.api.admin.set(latency_ms=50)
-    world.started(env=tenants.env(LARGESSE_LEASE_MS=LEASE_MS), moved=True)
-    _tail_ms(tenants, 20, prefix="warm")
-    alone_ms = _tail_ms(tenants, 300 if world.full else 50, prefix="alone")
-    for name in REFUSALS:
-        tenants.produce(name, n)
-    # Once the burst of an idle site is used up, calls go out one by one.
-    for name in REFUSALS:
-        until(lambda name=name: len(tenants.requests(name)) >= rate // 50 + 6, what="calls")
+    """T29: refused in mid-run: parked at the first answer, no dead letter; resumes, and drains."""
+    n, well = (750, 2_000) if world.full else (250, 100)
+    tenants = Tenants(world, {"well": {}, **dict.fromkeys(REFUSALS, PLAN)})
+    world.api.admin.set(latency_ms=LATENCY_MS)
+    world.started(env=tenants.env(LARGESSE_LEASE_MS=LEASE_MS), moved=True, concurrency=128)
+    tenants.tail_ms("well", 20, prefix="warm")
+    alone_ms = _tail_ms(tenants, prefix="alone")
     for name, fault in REFUSALS.items():
+        tenants.produce(name, n)
+        until(lambda name=name: _is_flowing(tenants, name), what="calls one by one")
         if fault is None:
             tenants.let_in(name, key="key_new")
         else:
             world.api.admin.add_fault("error", site=name, **fault)
-    for name in REFUSALS:
         until(lambda name=name: tenants.field(name, "parked"), what="the site to be parked")
-    beside_ms = _tail_ms(tenants, 300 if world.full else 50, prefix="beside")
+    beside_ms = _tail_ms(tenants, prefix="beside")
     tenants.produce("well", well, prefix="many")
     well_ids = tenants.ids("well")
     until(
@@ -170,14 +184,14 @@ def test_refused_keys_park_their_sites_alone(world: World, figures: Figures) -> 
     with MovedOperator(Settings.from_env(tenants.env())) as operator:
         for name in BY_HAND:
             operator.resume(name)
-    until(lambda: tenants.field("other-key", "tat"), what="a call")
     pass_time(world.client, PROBE_MAX_S + 1)
     world.wait(timeout_s=120)
     world.judge(
         figures,
         "T29",
         "key refused",
-        calls_a_minute=rate,
+        calls_a_minute=RATE,
+        answer_ms=LATENCY_MS,
         refused_calls=refused,
         reasons=reasons,
         probes_in_a_minute=probes,
@@ -185,10 +199,57 @@ def test_refused_keys_park_their_sites_alone(world: World, figures: Figures) -> 
         other_site_tail_alone_ms=alone_ms,
         other_site_tail_beside_ms=beside_ms,
     )
-    assert max(refused.values()) <= REFUSED_MAX
+    assert max(refused.values()) <= UNDER_WAY_MAX
     assert set(probes.values()) == {1}
     assert dead == 0
-    assert beside_ms <= alone_ms * 1.1 + FLOOR_MS
+    assert _is_near(tenants, beside_ms, alone_ms)
+
+
+@pytest.mark.timeout(300)
+def test_unproven_keys_cost_five_calls(world: World, figures: Figures) -> None:
+    """T29: a key refused from the start, while the site was idle, or changed: five calls."""
+    n = 1_000 if world.full else 100
+    names = ("never-worked", "was-idle", "changed")
+    tenants = Tenants(world, {"well": {}, **dict.fromkeys(names, PLAN)})
+    world.api.admin.set(latency_ms=LATENCY_MS)
+    env = tenants.env(LARGESSE_LEASE_MS=LEASE_MS)
+    world.started(env=env, moved=True, concurrency=128)
+    for name in ("was-idle", "changed"):
+        tenants.produce(name, 100, prefix="before")
+        until(lambda name=name: tenants.field(name, "trust") == str(CAP), what="trust")
+    world.wait()
+    pass_time(world.client, TRUST_S)
+    tenants.produce("changed", 100, prefix="again")
+    world.wait()
+    assert tenants.field("changed", "trust") == str(CAP)
+    world.fleets.pop().stop()
+    for name in names[:2]:
+        tenants.let_in(name, key=f"key_new_{name}")
+    changed = {"TENANT_3": "key_wrong"}
+    world.started(env={**env, **changed}, moved=True, concurrency=128)
+    for name in names:
+        tenants.produce(name, n)
+    for name in names:
+        until(lambda name=name: tenants.field(name, "parked"), what="the site to be parked")
+        until(lambda name=name: _in_flight(tenants, name) == 0, what="the calls under way")
+    refused = {name: _refused(tenants, name) for name in names}
+    dead = world.client.zcard(f"{PREFIX}dead")
+    for name in names[:2]:
+        tenants.let_in(name)
+    world.fleets.pop().stop()
+    world.started(env=env, moved=True, concurrency=128)
+    pass_time(world.client, PROBE_MAX_S + 1)
+    world.wait(timeout_s=120)
+    world.judge(
+        figures,
+        "T29",
+        "key not seen to work",
+        calls_a_minute=RATE,
+        refused_calls=refused,
+        dead=dead,
+    )
+    assert max(refused.values()) <= REFUSED_MAX
+    assert dead == 0
 
 
 def _refused(tenants: Tenants, site: str) -> int:

@@ -7,8 +7,10 @@ import time
 from collections.abc import Mapping
 from typing import Any
 
+from rig.figures import percentile
 from rig.invariants import PREFIX
 from rig.producing import GIFT
+from rig.waiting import until
 from rig.world import World
 from worker import Producer
 
@@ -92,6 +94,20 @@ class Tenants:
             for one in ids
         ]
         return [float(end) - float(begin) for begin, end in rows]
+
+    def tail_ms(self, site: str, n: int, *, prefix: str, timeout_s: float = 60.0) -> float:
+        """Send jobs one by one, 20 ms apart; the tail from enqueue to result, ms.
+
+        The tail is the p99 of 300 jobs and more; of fewer the p90, as one would decide a p99.
+        """
+        self.produce(site, n, prefix=prefix, every_s=0.02)
+        ids = self.ids(site, f"{prefix}-")
+        until(
+            lambda: self.world.client.exists(*(f"{PREFIX}out:{one}" for one in ids)) == n,
+            timeout_s=timeout_s,
+            what="the results",
+        )
+        return percentile(self.took_ms(ids), 0.99 if n >= 300 else 0.9)
 
     def field(self, site: str, name: str) -> str | None:
         """One field of what the queue knows of a site."""
