@@ -9,7 +9,7 @@ from typing import Any, Final
 from dramatiq.broker import Broker
 from dramatiq.middleware import Middleware
 
-from worker.checks import check_redis
+from worker.doctor.server import check_redis
 from worker.engine.connection import WORKER, connect
 from worker.observe.events import BROKER_UNSAFE, emit
 from worker.settings import Settings

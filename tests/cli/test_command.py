@@ -5,6 +5,7 @@ from __future__ import annotations
 import resource
 import subprocess
 import sys
+from typing import Any
 
 import pytest
 from rig.command import Command
@@ -20,6 +21,28 @@ def test_help_lists_every_command(largesse: Command) -> None:
     listed = [line.split() for line in ran.out.split("Commands:")[1].splitlines() if line]
     assert sorted(words[0] for words in listed) == sorted(COMMANDS + GROUPS)
     assert not any(words[-1].endswith("...") for words in listed)
+
+
+def test_help_of_every_command_has_examples() -> None:
+    """Whatever can be run shows how, in lines that begin as they are typed."""
+    from typer.main import get_command
+
+    from worker.cli.app import app
+
+    def leaves(command: Any, name: str) -> dict[str, Any]:
+        below = getattr(command, "commands", None)
+        if below is None:
+            return {name: command}
+        return {
+            k: v for sub, one in below.items() for k, v in leaves(one, f"{name} {sub}").items()
+        }
+
+    found = leaves(get_command(app), "largesse")
+    assert len(found) > 25
+    for name, command in found.items():
+        lines = (command.epilog or "").splitlines()
+        assert "Examples:" in lines, name
+        assert all(line.startswith(f"  {name}") for line in lines[2:]), name
 
 
 def test_command_without_words_shows_help(largesse: Command) -> None:

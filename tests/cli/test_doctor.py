@@ -13,9 +13,13 @@ from rig.command import Command
 from rig.server import RedisServer
 from rig.system import System
 
-from worker.checks import check_redis
+from worker.doctor.server import check_redis
+from worker.engine.scripts import SCRIPT_NAMES, script
 
-HEALTHY = ["settings", "redis", "version", "role", "persistence", "eviction", "memory", "clock"]
+HEALTHY = [
+    "settings", "redis", "version", "role", "persistence", "eviction", "memory", "clock",
+    "scripts", "keys", "records", "shards", "neighbours", "workers", "versions", "leases",
+]  # fmt: skip
 
 
 def by_name(found: list[dict[str, Any]]) -> dict[str, dict[str, Any]]:
@@ -33,15 +37,27 @@ def listener() -> Iterator[str]:
 
 
 def test_doctor_finds_a_good_system_good(redis_server: RedisServer, system: System) -> None:
-    """Every check is ok, exit 0, and nothing is asked of the API."""
+    """Every check is ok, exit 0; each site got one request that made nothing."""
+    system.environ["LARGESSE_REDIS_URL"] = redis_server.url
+    system.worker()
+    system.producer().gift_checkout({}).result(20)
+    before = system.admin.counts()["pages"]
     ran = system.run("doctor", "--json", env={"LARGESSE_REDIS_URL": redis_server.url})
     checks = ran.objects()
     assert ran.code == 0, ran.out
-    assert {check["status"] for check in checks} == {"ok"}
+    assert {check["status"] for check in checks} == {"ok"}, ran.out
     assert [check["name"] for check in checks][: len(HEALTHY)] == HEALTHY
-    assert {"key acme-test", "api acme-test"} <= by_name(checks).keys()
-    assert system.admin.counts()["requests"] == 0
+    assert {"key acme-test", "api acme-test", "login acme-test"} <= by_name(checks).keys()
+    assert [one["method"] for one in system.admin.requests()].count("GET") == 1
+    assert system.admin.counts()["pages"] == before
     assert "test_sandbox_key" not in ran.out
+
+
+def test_doctor_sends_nothing_when_told_so(system: System) -> None:
+    """With --no-calls keys are read and not tried."""
+    ran = system.run("doctor", "--no-calls", "--json")
+    assert "login acme-test" not in by_name(ran.objects())
+    assert system.admin.counts()["requests"] == 0
 
 
 def test_doctor_prints_a_line_each_with_the_remedy(system: System) -> None:
@@ -71,7 +87,7 @@ def test_doctor_without_redis(largesse: Command, listener: str) -> None:
         "CHARGEBEE_API_KEY": "test_x",
         "CHARGEBEE_API_URL": listener,
     }
-    ran = largesse("doctor", "--json", env=env)
+    ran = largesse("doctor", "--no-calls", "--json", env=env)
     assert ran.code == 1
     checks = by_name(ran.objects())
     assert checks["redis"]["status"] == "fail"
@@ -118,7 +134,7 @@ def test_doctor_names_keys_that_cannot_be_read(largesse: Command, listener: str)
     assert missing["status"] == "fail"
     assert "CHARGEBEE_API_KEY" in missing["found"]
     env["CHARGEBEE_API_KEY"] = "live_0123456789"
-    ran = largesse("doctor", "--json", env=env)
+    ran = largesse("doctor", "--no-calls", "--json", env=env)
     assert by_name(ran.objects())["key acme-test"]["status"] == "warn"
     assert "0123456789" not in ran.out
 
@@ -135,7 +151,7 @@ def test_doctor_looks_at_every_site(largesse: Command, listener: str, tmp_path: 
         "LARGESSE_SITES": str(sites),
         "K": "live_1",
     }
-    checks = by_name(largesse("doctor", "--json", env=env).objects())
+    checks = by_name(largesse("doctor", "--no-calls", "--json", env=env).objects())
     assert checks["api here"]["status"] == "ok"
     assert checks["api away"]["status"] == "fail"
     assert "refused" in checks["api away"]["found"]
@@ -166,6 +182,12 @@ class _Server:
 
         now = time.time() + self._ahead_s
         return int(now), int(now % 1 * 1e6)
+
+    def eval(self, source: str, keys: int) -> int:
+        return 1
+
+    def script_exists(self, *hashes: str) -> list[bool]:
+        return [True for _ in hashes]
 
 
 @pytest.mark.parametrize(
@@ -199,6 +221,40 @@ def test_doctor_names_clocks_that_differ(ahead_s: float, word: str) -> None:
     clock = {check.name: check for check in check_redis(server, "redis://x")}["clock"]
     assert clock.status == "warn"
     assert word in clock.found
+
+
+def test_doctor_names_a_user_who_may_run_no_scripts(
+    redis_server: RedisServer, largesse: Command
+) -> None:
+    """Without scripts nothing works; the permission that is missing is named."""
+    with redis_server.client() as client:
+        client.execute_command(
+            "ACL", "SETUSER", "poor", "on", ">open-sesame", "~*", "+@all", "-@scripting"
+        )
+    url = redis_server.url.replace("redis://", "redis://poor:open-sesame@")
+    ran = largesse("doctor", "--json", env={"LARGESSE_REDIS_URL": url})
+    check = by_name(ran.objects())["scripts"]
+    assert (ran.code, check["status"]) == (1, "fail")
+    assert "+@scripting" in check["remedy"]
+    assert "open-sesame" not in ran.out
+
+
+def test_doctor_counts_the_scripts_of_its_version(
+    redis_server: RedisServer, largesse: Command
+) -> None:
+    """A server that was flushed has none, which is no fault: they come with their first use."""
+    env = {"LARGESSE_REDIS_URL": redis_server.url}
+
+    def found() -> str:
+        check = by_name(largesse("doctor", "--json", env=env).objects())["scripts"]
+        assert check["status"] == "ok"
+        return str(check["found"])
+
+    assert found().startswith("0 of ")
+    with redis_server.client() as client:
+        for name in SCRIPT_NAMES:
+            client.script_load(script(name).source)
+    assert found() == f"{len(SCRIPT_NAMES)} of {len(SCRIPT_NAMES)} of this version are loaded"
 
 
 def test_doctor_is_one_object_a_line(system: System) -> None:

@@ -57,6 +57,35 @@ def test_sites_rate(known: Shelf, typed: Typed) -> None:
     assert one["rate_per_minute"] is None
 
 
+def test_sites_show_how_long_the_oldest_job_has_waited(known: Shelf, typed: Typed) -> None:
+    """Of both lanes the one that waits longest; nothing when the lines are empty."""
+    (one,) = typed("sites", "show", "acme-test", "--json").objects()
+    assert one["oldest_ms"] == 0
+    bulk = known.gift(lane="bulk")
+    known.gift()
+    known.queue.client.hincrby(known.queue.key(f"job:{bulk.id}"), "enqueued_at", -90_000)
+    (one,) = typed("sites", "show", "acme-test", "--json").objects()
+    assert 90_000 <= one["oldest_ms"] < 120_000
+
+
+def test_sites_show_how_many_calls_may_go_at_once(known: Shelf, typed: Typed) -> None:
+    """Five until calls have gone well, then as many as the settings say; full when they run."""
+    known.queue.configure("acme-test", cap=50)
+    for _ in range(20):
+        known.gift()
+    (one,) = typed("sites", "show", "acme-test", "--json").objects()
+    assert (one["at_once"], one["max_in_flight"], one["state"]) == (5, 50, "open")
+    first, *_ = known.queue.fetch(20, queue="chargebee").leases
+    (one,) = typed("sites", "show", "acme-test", "--json").objects()
+    assert (one["in_flight"], one["state"]) == (5, "full")
+    known.queue.finish(first)
+    (one,) = typed("sites", "show", "acme-test", "--json").objects()
+    assert (one["at_once"], one["in_flight"], one["state"]) == (6, 4, "open")
+    known.queue.configure("acme-test", cap=0)
+    (one,) = typed("sites", "show", "acme-test", "--json").objects()
+    assert (one["at_once"], one["max_in_flight"]) == (None, None)
+
+
 def test_sites_show_a_pace_that_fell(known: Shelf, typed: Typed) -> None:
     """After a 429 the part of the rate that is used is shown, until it has climbed back."""
     known.gift()

@@ -38,17 +38,30 @@ app = typer.Typer(
     context_settings={"help_option_names": ["--help", "-h"]},
 )
 
-for _command in (demo, worker, sandbox, enqueue, result, request, doctor, version):
-    app.command()(_command)
+for _command, _examples in (
+    (demo, ("demo", "demo --json")),
+    (worker, ("worker", "worker --processes 4 --concurrency 64", "worker -p 1 --grace 5")),
+    (sandbox, ("sandbox", "sandbox --port 0 --rate-per-minute 60 --latency-ms 200")),
+    (enqueue, (
+        "enqueue gift-checkout gift.json --key order-1042 --skip webhooks,email",
+        "enqueue personalized-offer - --wait 10 < offer.json",
+        "enqueue --file jobs.jsonl --skip-invalid --json",
+    )),
+    (result, ("result 3f2a...", "result --file accepted.jsonl --wait 60 --json")),
+    (request, (
+        "request gift-checkout gift.json --dry-run",
+        "request personalized-offer offer.json --json",
+    )),
+    (doctor, ("doctor", "doctor --no-calls", "doctor --json")),
+    (version, ("version", "version --json")),
+    (dashboard, ("dashboard", "dashboard --host 0.0.0.0 --read-only", "dashboard --reveal")),
+    (workers, ("workers", "workers --json")),
+    (queues, ("queues", "queues --json")),
+    (stats, ("stats --watch", "stats --minutes 5 --json")),
+):  # fmt: skip
+    app.command(epilog=examples(*_examples))(_command)
 
 for _name, _group in (
     ("jobs", jobs), ("dead", dead), ("held", held), ("sites", sites), ("results", results),
 ):  # fmt: skip
     app.add_typer(_group, name=_name, context_settings={"help_option_names": ["--help", "-h"]})
-
-app.command(
-    epilog=examples("dashboard", "dashboard --host 0.0.0.0 --read-only", "dashboard --reveal")
-)(dashboard)
-app.command(epilog=examples("workers", "workers --json"))(workers)
-app.command(epilog=examples("queues", "queues --json"))(queues)
-app.command(epilog=examples("stats --watch", "stats --minutes 5 --json"))(stats)

@@ -22,7 +22,7 @@ def workers(
         bool, typer.Option("--json", help="Print one JSON object for each worker.")
     ] = False,
 ) -> None:
-    """List the worker processes: state, jobs they hold, when they were last seen.
+    """List the workers: state, jobs they hold, when last seen.
 
     A process tells every five seconds that it is there; one that was lost is listed ten minutes
     more.

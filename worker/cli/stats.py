@@ -145,6 +145,7 @@ def _site(queue: QueueFigures, name: str) -> dict[str, Any]:
         "in_flight": site.in_flight,
         "max_in_flight": site.max_in_flight,
         "rate_per_minute": round(site.rate_per_minute, 3),
+        "pace": round(site.pace, 4),
         "budget_used": round(site.budget_used, 3),
         "paused_s": round(site.paused_s, 3),
         "parked": site.parked,

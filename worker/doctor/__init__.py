@@ -1,0 +1,50 @@
+"""What `largesse doctor` looks at: each check says what it found and what to do about it.
+
+settings -> Redis itself -> what is in it -> the fleet on it -> each site at the API
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+
+from worker.doctor.check import Check
+from worker.errors import SettingsError
+
+__all__ = ["Check", "check_all"]
+
+
+def check_all(environ: Mapping[str, str] | None = None, *, calls: bool = True) -> Iterator[Check]:
+    """Check the settings, then Redis, the fleet and each site; yields what is known at once.
+
+    Args:
+        environ: the variables; the process's own when None.
+        calls: send one harmless request to each site, which tells whether its key is valid.
+    """
+    from worker.doctor.api import check_sites  # noqa: PLC0415 - heavy
+    from worker.doctor.fleet import check_fleet  # noqa: PLC0415
+    from worker.doctor.keys import check_keys  # noqa: PLC0415
+    from worker.doctor.server import check_redis  # noqa: PLC0415
+    from worker.engine.connection import PRODUCER, connect  # noqa: PLC0415
+    from worker.engine.keys import Keyspace  # noqa: PLC0415
+    from worker.settings import Settings  # noqa: PLC0415
+
+    try:
+        settings = Settings.from_env(environ)
+    except SettingsError as error:
+        yield Check("settings", "fail", f"{error.variable} {error.problem}", error.remedy)
+        return
+    count = len(settings.sites)
+    yield Check("settings", "ok", f"read, with {count} site{'s' if count != 1 else ''}")
+    client = connect(settings.redis, PRODUCER)
+    keyspace = Keyspace(settings.namespace, settings.shards)
+    try:
+        is_there = False
+        for check in check_redis(client, str(settings.redis)):
+            yield check
+            is_there = check.name != "redis" or check.status == "ok"
+        if is_there:
+            yield from check_keys(client, keyspace)
+            yield from check_fleet(client, keyspace, frozenset(settings.sites))
+    finally:
+        client.close()
+    yield from check_sites(settings, calls=calls)

@@ -1,0 +1,130 @@
+"""The fleet on a queue: workers that are there, leases nobody takes back, sites that stand."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from collections.abc import Set as AbstractSet
+from typing import Any, Final
+
+import redis
+
+from worker import __version__
+from worker.doctor.check import Check
+from worker.engine.away import speaking_to_redis
+from worker.engine.keys import Keyspace
+from worker.observe.queue_figures import redis_now_ms
+from worker.operator.queue_state import read_queues
+from worker.operator.site_state import SiteState, read_sites
+from worker.operator.span import spell_ms
+from worker.operator.worker_state import WorkerState, read_workers
+
+__all__ = ["check_fleet"]
+
+#: Milliseconds that something due may lie around: any worker's next fetch takes it, and an idle
+#: one looks every four seconds.
+OVERDUE_MS: Final = 30_000
+#: Names that are told of many.
+NAMES: Final = 3
+
+_START: Final = "Start one: largesse worker. Is it on this Redis and namespace?"
+
+
+def check_fleet(
+    client: redis.Redis, keyspace: Keyspace, sites: AbstractSet[str]
+) -> Iterator[Check]:
+    """Check who works on the queue, and whether anything lies around that should not.
+
+    Args:
+        client: a client whose replies are bytes.
+        keyspace: names of the keys.
+        sites: names of the sites that the settings know.
+
+    Raises:
+        BrokerUnavailableError: Redis is away.
+    """
+    with speaking_to_redis():
+        now_ms = redis_now_ms(client)
+    workers = read_workers(client, keyspace)
+    queues = read_queues(client, keyspace)
+    jobs = sum(sum(one.waiting.values()) + one.delayed + one.running for one in queues)
+    yield _check_workers(workers, now_ms, jobs)
+    yield _check_versions(workers, now_ms)
+    yield _check_overdue(client, keyspace, [one.name for one in queues], now_ms)
+    for site in read_sites(client, keyspace):
+        yield from _check_site(site, now_ms, sites)
+
+
+def _check_workers(workers: Sequence[WorkerState], now_ms: int, jobs: int) -> Check:
+    states = {one.worker: one.state(now_ms) for one in workers}
+    counts = Counter(states.values())
+    stuck = [one for one in workers if states[one.worker] == "stuck"]
+    if stuck:
+        found = f"{len(stuck)} stuck: {_names(stuck)}: {stuck[0].seen and stuck[0].seen.why}"
+        remedy = "Look at its log, then restart it: what it holds is taken over by the others."
+        return Check("workers", "fail", found, remedy)
+    if not counts["busy"] + counts["idle"]:
+        if jobs:
+            return Check("workers", "fail", f"none takes jobs, and {jobs} jobs are there", _START)
+        return Check("workers", "warn", "none is there", _START)
+    found = ", ".join(f"{count} {state}" for state, count in sorted(counts.items()))
+    if counts["lost"]:
+        lost = [one for one in workers if states[one.worker] == "lost"]
+        remedy = "They were killed or cannot reach Redis: look at their logs and exit codes."
+        return Check("workers", "warn", f"{found}; lost: {_names(lost)}", remedy)
+    return Check("workers", "ok", found)
+
+
+def _names(workers: Sequence[WorkerState]) -> str:
+    shown = ", ".join(one.worker for one in workers[:NAMES])
+    return shown + (f" and {len(workers) - NAMES} more" if len(workers) > NAMES else "")
+
+
+def _check_versions(workers: Sequence[WorkerState], now_ms: int) -> Check:
+    """Compare with the versions of the workers that are there."""
+    there = {one.seen.version for one in workers if one.seen and not one.seen.is_lost(now_ms)}
+    others = sorted(there - {__version__})
+    if not others:
+        return Check("versions", "ok", f"Largesse {__version__}")
+    found = f"this is {__version__}, workers are {', '.join(sorted(there))}"
+    return Check("versions", "warn", found, "End the upgrade: workers first, then producers.")
+
+
+def _check_overdue(
+    client: redis.Redis, keyspace: Keyspace, queues: Sequence[str], now_ms: int
+) -> Check:
+    """Count leases that lapsed and jobs that were due long ago, which any fetch would take."""
+    last_ms = now_ms - OVERDUE_MS
+    stems = [
+        f"{keyspace.prefix(shard)}q:{name}:" for shard in range(keyspace.shards) for name in queues
+    ]
+    with speaking_to_redis():
+        pipe = client.pipeline(transaction=False)
+        for stem in stems:
+            pipe.zcount(f"{stem}leases", 0, last_ms)
+            pipe.zrange(f"{stem}leases", 0, 0, withscores=True)
+            pipe.zcount(f"{stem}delayed", 0, last_ms)
+        replies: list[Any] = pipe.execute()
+    lapsed, due = sum(replies[0::3]), sum(replies[2::3])
+    if not lapsed and not due:
+        return Check("leases", "ok", "none lapsed, nothing is overdue")
+    oldest_ms = min((int(row[0][1]) for row in replies[1::3] if row), default=now_ms)
+    found = f"{lapsed} lapsed and nobody took them back, {due} delayed jobs are overdue"
+    if lapsed:
+        found += f", the oldest for {spell_ms(now_ms - oldest_ms)}"
+    remedy = "No worker fetches from this queue: start or restart one (largesse worker)."
+    return Check("leases", "fail", found, remedy)
+
+
+def _check_site(site: SiteState, now_ms: int, known: AbstractSet[str]) -> Iterator[Check]:
+    name = f"site {site.name}"
+    if site.parked is not None:
+        since = "" if site.parked_at_ms is None else f" for {spell_ms(now_ms - site.parked_at_ms)}"
+        probe = "; it is probed by itself" if site.probe_at_ms else ""
+        found = f"parked{since}: {site.parked}; {site.backlog} jobs wait{probe}"
+        remedy = f"Mend the cause, then: largesse sites resume {site.name}"
+        yield Check(name, "warn", found, remedy)
+    # A budget of its own has the name of its site in front.
+    if site.backlog and known and site.name.partition("/")[0] not in known | {"-"}:
+        found = f"{site.backlog} jobs wait, and the settings here do not know it"
+        yield Check(name, "warn", found, "Give workers its key, or cancel the jobs.")
