@@ -6,8 +6,6 @@ OpenAPI file. No field is required; the bounds are the documentation's.
 
 from __future__ import annotations
 
-from marshmallow import fields
-
 from schemas.base import JobSchema
 from schemas.fields import (
     INT32_MAX,
@@ -19,6 +17,7 @@ from schemas.fields import (
     TextList,
     Whole,
 )
+from schemas.part import Part
 from schemas.table import Table
 
 #: Longest decimals of the API, in characters: a quantity or unit, and a price.
@@ -69,6 +68,6 @@ class GiftCheckoutSchema(JobSchema):
     brand_id = Text(50)
     redirect_url = Text(250)
     coupon_ids = TextList(100)
-    gifter = fields.Nested(GifterSchema(), allow_none=True)
+    gifter = Part(GifterSchema())
     subscription_items = Table(SubscriptionItemSchema())
     item_tiers = Table(ItemTierSchema())

@@ -40,9 +40,16 @@ _SCHEMAS: dict[str, dict[RequestContext, JobSchema]] = {
     },
 }
 _OPTIONS = OptionsSchema()
+# dict first: it is known at a glance, an abstract Mapping is not.
+_MAPPINGS, _LISTS = (dict, Mapping), (list, tuple)
+_CANONICAL = json.JSONEncoder(sort_keys=True, separators=(",", ":"), allow_nan=False)
 
 #: The kinds of job, one for each call.
 KINDS = tuple(_SCHEMAS)
+
+#: The most bytes of JSON for one of the least: a number counts as one and a Decimal has up to 130
+#: digits and a name for each row of its column; a character has six at most.
+_BYTES_OF_ONE = 256
 
 _TOO_LARGE = f"Larger than {PAYLOAD_MAX_BYTES} bytes of JSON."
 
@@ -82,8 +89,7 @@ class ValidJob:
                 name: self.options[name] for name in REQUEST_OPTIONS if name in self.options
             },
         }
-        canonical = json.dumps(request, sort_keys=True, separators=(",", ":"), allow_nan=False)
-        return hashlib.sha256(canonical.encode("ascii")).hexdigest()
+        return hashlib.sha256(_CANONICAL.encode(request).encode("ascii")).hexdigest()
 
 
 def validate(
@@ -144,13 +150,16 @@ def _loaded(
 ) -> tuple[dict[str, Any], dict[str, list[str]]]:
     if given is None:
         given = {}
-    if _surely_too_large(given):
+    size = _least_size(given)
+    if size > PAYLOAD_MAX_BYTES:
         return {}, {prefix or WHOLE: [_TOO_LARGE]}
     try:
         loaded: dict[str, Any] = schema.load(given)
     except ValidationError as error:
         # Only the messages go on: the error itself holds what was given.
         return {}, tidy(error.messages_dict, prefix)
+    if size * _BYTES_OF_ONE <= PAYLOAD_MAX_BYTES:
+        return loaded, {}
     rows = _as_rows(schema, loaded)  # so that both spellings of a table have the same bound
     text = json.dumps(rows, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
     if len(text) > PAYLOAD_MAX_BYTES // 4 and len(text.encode()) > PAYLOAD_MAX_BYTES:
@@ -158,8 +167,8 @@ def _loaded(
     return loaded, {}
 
 
-def _surely_too_large(given: object) -> bool:
-    """Add up the least size the JSON can have, and stop as soon as that is too much.
+def _least_size(given: object) -> int:
+    """Add up the least size the JSON can have, bytes, and stop as soon as that is too much.
 
     So a huge or endless structure costs no more than a large valid one. What is no JSON counts as
     a byte: the schema refuses it later.
@@ -170,17 +179,17 @@ def _surely_too_large(given: object) -> bool:
         value = waiting.pop()
         if isinstance(value, str):
             size += len(value) + 2
-        elif isinstance(value, Mapping):
+        elif isinstance(value, _MAPPINGS):
             for key, member in value.items():
                 if member is not None:
                     size += 4 + (len(key) if isinstance(key, str) else 0)
                     waiting.append(member)
-        elif isinstance(value, list | tuple):
+        elif isinstance(value, _LISTS):
             size += 2 + len(value)
             waiting.extend(value)
         else:
             size += 1
-    return size > PAYLOAD_MAX_BYTES
+    return size
 
 
 def _disagreements(payload: Mapping[str, Any], options: Mapping[str, Any]) -> dict[str, list[str]]:

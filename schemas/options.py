@@ -7,10 +7,11 @@ from collections.abc import Iterable, Mapping
 from ipaddress import AddressValueError, IPv4Address, IPv6Address
 from typing import Any
 
-from marshmallow import ValidationError, fields, validates_schema
+from marshmallow import ValidationError, validates_schema
 
 from schemas.base import JobSchema
 from schemas.fields import EMAIL_MAX, Choice, Email, HeaderText, JobField, Seconds
+from schemas.part import Part
 
 #: What a call can skip for the events it makes; each is one header.
 SKIPS = ("actions", "email", "webhooks")
@@ -78,10 +79,12 @@ class OriginSchema(JobSchema):
 class OptionsSchema(JobSchema):
     """The options of one job."""
 
+    fields_alone = False
+
     skip = Skip()
     business_entity_id = HeaderText(50)
     brand_id = HeaderText(50)
-    origin = fields.Nested(OriginSchema(), allow_none=True)
+    origin = Part(OriginSchema())
     deadline_s = Seconds(WAIT_MAX_S, include_zero=False)
     delay_s = Seconds(WAIT_MAX_S, include_zero=True)
     lane = Choice("interactive", "bulk")

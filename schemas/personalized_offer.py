@@ -8,11 +8,10 @@ not.
 
 from __future__ import annotations
 
-from marshmallow import fields
-
 from schemas.base import JobSchema
 from schemas.fields import Email, LocaleTag, Text, TextList, TimeZone
 from schemas.free_object import FreeObject
+from schemas.part import Part
 
 
 class RelaxedRequestContextSchema(JobSchema):
@@ -45,10 +44,10 @@ class RelaxedPersonalizedOfferSchema(JobSchema):
     roles = TextList(50)
     external_user_id = Text(50)
     custom = FreeObject()
-    request_context = fields.Nested(RelaxedRequestContextSchema(), allow_none=True)
+    request_context = Part(RelaxedRequestContextSchema())
 
 
 class PersonalizedOfferSchema(RelaxedPersonalizedOfferSchema):
     """The whole body, with a complete `request_context` or none."""
 
-    request_context = fields.Nested(RequestContextSchema(), allow_none=True)
+    request_context = Part(RequestContextSchema())
