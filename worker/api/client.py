@@ -13,10 +13,9 @@ import socket
 import ssl
 import time
 from collections.abc import Mapping
-from http.cookiejar import CookieJar, DefaultCookiePolicy
+from functools import lru_cache
 from typing import Any, Final
 
-import anyio
 import httpx
 
 from worker.api.answers import ApiAnswer, RawAnswer, read_answer
@@ -99,9 +98,8 @@ class ApiClient:
             keepalive_s=KEEPALIVE_S,
         )
         self._reports_sending = getattr(carrier, "reports_sending", False)
-        self._http = httpx.AsyncClient(
+        self._http = _Http(
             timeout=httpx.Timeout(None, connect=connect_s),
-            cookies=CookieJar(DefaultCookiePolicy(allowed_domains=())),
             follow_redirects=False,
             trust_env=False,
             transport=carrier,
@@ -138,30 +136,37 @@ class ApiClient:
         An error that is raised by the caller has no chain to the exception of httpx, whose request
         holds the key.
         """
+        started = time.monotonic()
+        deadline = asyncio.timeout(self._attempt_timeout_s)
         try:
             # One scope from asking for room to the last byte: nothing can outlast it.
-            with anyio.move_on_after(self._attempt_timeout_s) as deadline:
-                async with self._room:
-                    # A request that could only be cut off again had better not go out.
-                    left_s = deadline.deadline - anyio.current_time()
-                    if left_s < self._attempt_timeout_s * LEAST_PART:
-                        return NotSentError("deadline")
-                    await self._exchange(request, api_key, attempt)
+            async with deadline, self._room:
+                # A request that could only be cut off again had better not go out.
+                left = 1 - (time.monotonic() - started) / self._attempt_timeout_s
+                if left < LEAST_PART:
+                    return NotSentError("deadline")
+                await self._exchange(request, api_key, attempt)
         except Exception as error:
+            if isinstance(error, TimeoutError) and deadline.expired():
+                return AmbiguousError("deadline") if attempt.sent else NotSentError("deadline")
             failure = attempt.failure(error)
             if failure is None:
                 raise
             return failure
-        if deadline.cancelled_caught:
-            return AmbiguousError("deadline") if attempt.sent else NotSentError("deadline")
         return None
 
     async def _exchange(self, request: ApiRequest, api_key: str, attempt: _Attempt) -> None:
+        url = _url(request.url)
         outgoing = httpx.Request(
             request.method,
-            request.url,
-            headers=[*request.headers, ("Authorization", _basic(api_key))],
-            content=request.body,
+            url,
+            headers=[
+                ("Host", url.netloc.decode("ascii")),
+                *request.headers,
+                ("Content-Length", str(len(request.body))),
+                ("Authorization", _basic(api_key)),
+            ],
+            stream=httpx.ByteStream(request.body),
             extensions={"trace": attempt.trace, "timeout": self._http.timeout.as_dict()},
         )
         response = await self._http.send(outgoing, stream=True)
@@ -187,6 +192,28 @@ class ApiClient:
                 return
             chunks.append(chunk)
         attempt.body = b"".join(chunks)
+
+
+class _NoCookies(httpx.Cookies):
+    """Keeps no cookie, and spends no time on finding out that it keeps none."""
+
+    def extract_cookies(self, response: httpx.Response) -> None:
+        """Leave the answer's cookies where they are."""
+
+
+class _Http(httpx.AsyncClient):
+    """The client of httpx, without a memory for cookies."""
+
+    _none: Final = _NoCookies()
+
+    @property
+    def cookies(self) -> httpx.Cookies:
+        """Give no cookies, whatever was received."""
+        return self._none
+
+    @cookies.setter
+    def cookies(self, _cookies: object) -> None:
+        raise AttributeError("cookies are not kept")
 
 
 class _Attempt:
@@ -238,6 +265,12 @@ def _connect_problem(error: BaseException) -> str:
             return "dns"
         seen = seen.__cause__ or seen.__context__
     return "connect"
+
+
+@lru_cache(maxsize=1024)
+def _url(text: str) -> httpx.URL:
+    """Take an address apart, once: a site has two."""
+    return httpx.URL(text)
 
 
 def _basic(api_key: str) -> str:

@@ -161,7 +161,7 @@ class LoopWorker:
         for broken in batch.broken:
             self._outbox.put(broken, broken.resolve())
         for delivery in sorted(batch.deliveries, key=self._priority):
-            task = asyncio.create_task(self._work_on(delivery), name=delivery.job_id)
+            task = asyncio.create_task(self._work_on(delivery))
             self._tasks[delivery] = task
 
     def _priority(self, delivery: Delivery) -> int:

@@ -72,12 +72,13 @@ class JobLog:
             waited_ms: ms since the job was enqueued.
         """
         self._figures.started(job.site, job.kind, attempt=attempt, waited_ms=waited_ms)
-        more: dict[str, Any] = {
-            "message_id": job.job_id,
-            "attempt": attempt,
-            "waited_ms": waited_ms,
-        }
-        emit(self._log, events.JOB_STARTED, level=logging.DEBUG, **job.fields(), **more)
+        if self._log.isEnabledFor(logging.DEBUG):
+            more: dict[str, Any] = {
+                "message_id": job.job_id,
+                "attempt": attempt,
+                "waited_ms": waited_ms,
+            }
+            emit(self._log, events.JOB_STARTED, level=logging.DEBUG, **job.fields(), **more)
 
     def called(
         self,
@@ -107,6 +108,10 @@ class JobLog:
             code=error.api_error_code if isinstance(error, ApiError) else None,
             replayed=replayed or bool(getattr(error, "replayed", False)), duration_ms=duration_ms,
         )  # fmt: skip
+        # A good call is told by the job's ending; one line a job is enough of a million jobs.
+        level = logging.DEBUG if error is None else logging.INFO
+        if not self._log.isEnabledFor(level):
+            return
         fields: dict[str, Any] = {"attempt": attempt, "method": "POST", "path": path}
         fields |= {"duration_ms": duration_ms, "replayed": replayed, "status": status}
         if error is not None:
@@ -114,8 +119,6 @@ class JobLog:
             fields.pop("param", None)
             fields["reason"] = error.reason if isinstance(error, ApiError) else None
             fields["error_class"] = error_class
-        # A good call is told by the job's ending; one line a job is enough of a million jobs.
-        level = logging.DEBUG if error is None else logging.INFO
         emit(self._log, events.API_CALL, level=level, **job.fields(), **fields)
 
     def succeeded(self, job: JobNames, *, attempts: int, duration_ms: int, replayed: bool) -> None:
