@@ -77,7 +77,7 @@ def test_stats_shape_is_documented(busy: Shelf, typed: Typed) -> None:
         fields |= set(site)
     assert fields <= words
     assert words - fields <= {"parked", "paused_s", "budget_used", "rate_per_minute", "in_flight",
-                              "max_in_flight", "oldest_s"}  # fmt: skip
+                              "max_in_flight", "oldest_s", "pace"}  # fmt: skip
 
 
 def test_stats_look_back_as_far_as_asked(busy: Shelf, typed: Typed) -> None:

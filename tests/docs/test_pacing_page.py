@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from worker.operator.site_state import DOUBLE_MS
+from worker.engine import pacing
 from worker.retry_policy import MAINTENANCE_MS, RETRY_AFTER_MAX_MS, THROTTLE_PAUSE_MS
 from worker.sites import Site
 from worker.variables import SITE_VARIABLES
@@ -52,7 +52,8 @@ def test_pacing_page_has_the_numbers_of_the_scripts() -> None:
     hold_s, hold_max_s = numbers["HOLD_FIRST_MS"] // 1000, numbers["HOLD_MAX_MS"] // 1000
     assert f"stands for {hold_s} s, and for up to {hold_max_s} s" in TEXT
     assert f"doubles every {numbers['DOUBLE_MS'] / 1000} s" in TEXT
-    assert numbers["DOUBLE_MS"] == DOUBLE_MS
+    for name in ("DOUBLE_MS", "FAILING_MAX", "TRUST_FIRST", "TRUST_MS"):
+        assert numbers[name] == getattr(pacing, name)
     assert f"1 to {RETRY_AFTER_MAX_MS // 1000} s" in TEXT
     assert f"no date) {THROTTLE_PAUSE_MS // 1000} s" in TEXT
     assert f"{MAINTENANCE_MS[0] // 60_000} to {MAINTENANCE_MS[1] // 60_000} minutes" in TEXT

@@ -16,6 +16,7 @@ from rig.waiting import until
 from worker.engine.broker import Budget, EngineBroker
 from worker.engine.connection import PRODUCER, connect
 from worker.engine.consumer import fetch_arguments
+from worker.engine.endings import Retry
 from worker.engine.entry import entry_of
 from worker.engine.keys import Keyspace
 from worker.job import Job
@@ -198,6 +199,26 @@ def test_queue_figures_follow_a_job(
     assert (site.in_flight, site.parked) == (1, None)
     assert 0 < site.budget_used <= 1
     assert 42 <= after.overdue_s < 60
+
+
+def test_metrics_show_the_pace_that_a_429_left(
+    client: redis.Redis, broker: EngineBroker, redis_url: str
+) -> None:
+    """It falls with the 429 and is whole again once it has climbed back."""
+    fill(broker, redis_url)
+    metrics = Metrics(QueueReading(client, broker.keyspace))
+    assert value(samples(metrics), "largesse_site_pace_ratio", site="acme") == 1
+    shard = broker.keyspace.shard_of_site("acme")
+    args = fetch_arguments(broker, "chargebee", "w", 1)
+    (job_id, _, fence, _) = broker.scripts.run("fetch", shard, args)[2]
+    ending = Retry(delay_ms=0, counted=False, unsure=False, pause_site_ms=1_000)
+    args = [60_000, 1_000, *ending.arguments(job_id.decode(), int(fence))]
+    assert broker.scripts.run("retry", shard, args) == [1]
+    fresh = Metrics(QueueReading(client, broker.keyspace))
+    assert value(samples(fresh), "largesse_site_pace_ratio", site="acme") == 0.5
+    client.hincrby(f"{broker.keyspace.prefix(shard)}site:acme", "pace_at", -60_000)
+    later = Metrics(QueueReading(client, broker.keyspace))
+    assert value(samples(later), "largesse_site_pace_ratio", site="acme") == 1
 
 
 def test_queue_figures_count_what_scripts_ended(

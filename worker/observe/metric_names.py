@@ -85,6 +85,9 @@ METRICS: Final = _table(
     Metric("site_max_in_flight", "gauge", "queue", ("site",), "most of them; 0 = no limit"),
     Metric("site_rate_per_minute", "gauge", "queue", ("site",),
            "calls a minute that the fleet makes at most; 0 = no limit"),
+    Metric("site_pace_ratio", "gauge", "queue", ("site",),
+           "part of that rate at which the site is called: below 1 from a 429 until it has "
+           "climbed back"),
     Metric("site_budget_used_ratio", "gauge", "queue", ("site",),
            "0 = a whole burst may go at once, 1 = calls are spaced by the rate"),
     Metric("site_paused_seconds", "gauge", "queue", ("site",),

@@ -172,6 +172,7 @@ def _samples(queue: QueueFigures) -> dict[str, Samples]:
         "site_in_flight": [((one.name,), one.in_flight) for one in sites],
         "site_max_in_flight": [((one.name,), one.max_in_flight) for one in sites],
         "site_rate_per_minute": [((one.name,), one.rate_per_minute) for one in sites],
+        "site_pace_ratio": [((one.name,), one.pace) for one in sites],
         "site_budget_used_ratio": [((one.name,), one.budget_used) for one in sites],
         "site_paused_seconds": [((one.name,), one.paused_s) for one in sites],
         "site_parked": [((one.name,), one.parked is not None) for one in sites],

@@ -15,6 +15,7 @@ import redis
 
 from worker.engine.away import speaking_to_redis
 from worker.engine.keys import Keyspace
+from worker.engine.pacing import pace_now
 
 __all__ = ["LineFigures", "QueueFigures", "SiteFigures", "read_queue", "redis_now_ms"]
 
@@ -25,7 +26,8 @@ SITES_MAX: Final = 500
 PIPELINE_MAX: Final = 1_000
 
 _SITE_FIELDS: Final = (
-    "in_flight", "max_in_flight", "interval_ms", "burst_ms", "tat", "paused_until", "parked",
+    "in_flight", "max_in_flight", "interval_ms", "burst_ms", "tat", "paused_until", "pace_at",
+    "climb_ms", "pace", "parked",
 )  # fmt: skip
 
 
@@ -55,6 +57,7 @@ class SiteFigures:
         in_flight: calls right now.
         max_in_flight: most of them; 0 = no limit.
         rate_per_minute: calls a minute that the fleet makes at most; 0.0 = no limit.
+        pace: part of that rate at which it is called: below 1.0 from a 429 until it has climbed.
         budget_used: 0.0 = a whole burst may go at once, 1.0 = calls are spaced by the rate.
         paused_s: seconds until it may be called again.
         parked: why no job is handed out, or None.
@@ -64,6 +67,7 @@ class SiteFigures:
     in_flight: int
     max_in_flight: int
     rate_per_minute: float
+    pace: float
     budget_used: float
     paused_s: float
     parked: str | None
@@ -245,16 +249,18 @@ def _read_sites(
 
 
 def _site(name: str, raw: Sequence[bytes | None], now_ms: int) -> SiteFigures:
-    in_flight, most, interval, burst, tat, paused = (float(one or 0) for one in raw[:6])
+    *numbers, pace, parked = raw
+    in_flight, most, interval, burst, tat, paused, *since = (float(one or 0) for one in numbers)
     ahead_ms = max(0.0, tat - now_ms)
     return SiteFigures(
         name=name,
         in_flight=int(in_flight),
         max_in_flight=int(most),
         rate_per_minute=60_000 / interval if interval else 0.0,
+        pace=pace_now(None if pace is None else float(pace), *since, now_ms=now_ms),
         budget_used=min(1.0, ahead_ms / (burst + interval)) if interval else 0.0,
         paused_s=max(0.0, (paused - now_ms) / 1000),
-        parked=None if raw[6] is None else raw[6].decode(errors="replace"),
+        parked=None if parked is None else parked.decode(errors="replace"),
     )
 
 

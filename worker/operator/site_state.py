@@ -10,13 +10,12 @@ import redis
 
 from worker.engine.away import speaking_to_redis
 from worker.engine.keys import Keyspace
+from worker.engine.pacing import calls_at_once, pace_now
 
 __all__ = ["LANES", "SiteState", "read_sites"]
 
 #: The two lines of a site, in the order in which they are served.
 LANES: Final = ("interactive", "bulk")
-#: Milliseconds in which a pace doubles once it climbs, as in site.lua.
-DOUBLE_MS: Final = 3_500
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,9 +27,13 @@ class SiteState:
         interval_ms: milliseconds between two calls; 0 = no limit.
         burst_ms: how far calls may run ahead of that pace.
         max_in_flight: most calls at the same moment; 0 = no limit.
+        at_once: the same now: fewer until calls have gone well, while they fail or while it is
+            probed; 0 = no limit.
         in_flight: calls now.
         backlog: jobs in its lines.
         lanes: the same by lane.
+        oldest_at_ms: Unix ms at which the job at the head of a line that has waited longest was
+            enqueued, or None when none waits.
         paused_until_ms: Unix ms until which nobody calls it, or None.
         parked: why nobody calls it until somebody resumes it, or None.
         parked_at_ms: since when.
@@ -44,9 +47,11 @@ class SiteState:
     interval_ms: float
     burst_ms: float
     max_in_flight: int
+    at_once: int
     in_flight: int
     backlog: int
     lanes: Mapping[str, int]
+    oldest_at_ms: int | None
     paused_until_ms: int | None
     parked: str | None
     parked_at_ms: int | None
@@ -67,14 +72,14 @@ class SiteState:
             now_ms: Unix ms.
 
         Returns:
-            "parked", "paused" (until a time), "full" (all its calls are in flight), "waiting"
-            (for its pace) or "open".
+            "parked", "paused" (until a time), "full" (all the calls that it may have now are in
+            flight), "waiting" (for its pace) or "open".
         """
         if self.parked is not None:
             return "parked"
         if self.paused_until_ms is not None and self.paused_until_ms > now_ms:
             return "paused"
-        if 0 < self.max_in_flight <= self.in_flight:
+        if 0 < self.at_once <= self.in_flight:
             return "full"
         return "waiting" if self.backlog and self.next_at_ms > now_ms else "open"
 
@@ -92,11 +97,17 @@ class SiteState:
             "hand_rate": self.hand_rate,
             "pace": round(self.pace, 4),
             "max_in_flight": self.max_in_flight or None,
+            "at_once": self.at_once or None,
             "in_flight": self.in_flight,
             "backlog": self.backlog,
             "lanes": dict(self.lanes),
+            "oldest_ms": self.oldest_ms(now_ms),
             "next_at": self.next_at_ms or None,
         }
+
+    def oldest_ms(self, now_ms: int) -> int:
+        """Give how long the oldest waiting job has waited, ms; 0 when none waits."""
+        return 0 if self.oldest_at_ms is None else max(0, now_ms - self.oldest_at_ms)
 
 
 def read_sites(client: redis.Redis, keyspace: Keyspace) -> list[SiteState]:
@@ -126,46 +137,78 @@ def read_sites(client: redis.Redis, keyspace: Keyspace) -> list[SiteState]:
                 for queue in ids:
                     for lane in LANES:
                         pipe.llen(f"{prefix}q:{queue}:line:{name}:{lane}")
+                        pipe.lindex(f"{prefix}q:{queue}:line:{name}:{lane}", 0)
             pipe.time()
             *replies, (seconds, micros) = pipe.execute()
+            width = 1 + len(ids) * len(LANES) * 2
+            rows = [replies[start : start + width] for start in range(0, len(replies), width)]
+            oldest = _oldest(client, prefix, [row[2::2] for row in rows])
         now_ms = seconds * 1000 + micros // 1000
-        width = 1 + len(ids) * len(LANES)
         found += [
-            _site(
-                name,
-                replies[place * width],
-                replies[place * width + 1 : (place + 1) * width],
-                now_ms,
-            )
-            for place, name in enumerate(sites)
+            _site(name, raw, lengths_and_heads[::2], at_ms, now_ms)
+            for name, (raw, *lengths_and_heads), at_ms in zip(sites, rows, oldest, strict=True)
         ]
     return sorted(found, key=lambda one: one.name)
 
 
-def _site(name: str, raw: Mapping[bytes, bytes], lengths: Sequence[int], now_ms: int) -> SiteState:
+def _oldest(
+    client: redis.Redis, prefix: str, heads: Sequence[Sequence[bytes | None]]
+) -> list[int | None]:
+    """Give when the oldest of the jobs at the heads of each site's lines was enqueued, Unix ms."""
+    pipe = client.pipeline(transaction=False)
+    for ids in heads:
+        for job_id in ids:
+            # A line that is empty asks for nobody, so that the answers stay in their places.
+            pipe.hget(f"{prefix}job:{(job_id or b'').decode()}", "enqueued_at")
+    times = iter(pipe.execute())
+    found = [[next(times) for _ in ids] for ids in heads]
+    return [min((int(at) for at in one if at is not None), default=None) for one in found]
+
+
+def _site(
+    name: str,
+    raw: Mapping[bytes, bytes],
+    lengths: Sequence[int],
+    oldest_at_ms: int | None,
+    now_ms: int,
+) -> SiteState:
     def number(field: bytes) -> float:
         return float(raw.get(field, 0))
+
+    def whole(field: bytes) -> int | None:
+        return int(raw[field]) if field in raw else None
 
     lanes = {lane: sum(lengths[place :: len(LANES)]) for place, lane in enumerate(LANES)}
     paused = int(number(b"paused_until"))
     turn_ms = int(number(b"tat") - number(b"burst_ms")) if number(b"interval_ms") else 0
-    pace = 1.0
-    if b"pace" in raw:
-        climbed_ms = min(3_600_000, max(0.0, now_ms - number(b"pace_at") - number(b"climb_ms")))
-        pace = min(1.0, number(b"pace") * 2 ** (climbed_ms / DOUBLE_MS))
+    at_once = calls_at_once(
+        int(number(b"max_in_flight")),
+        probed=b"probe_at" in raw,
+        failing=int(number(b"failing")),
+        trust=whole(b"trust"),
+        well_at=whole(b"well_at"),
+        now_ms=now_ms,
+    )
     return SiteState(
         name=name,
         interval_ms=number(b"interval_ms"),
         burst_ms=number(b"burst_ms"),
         max_in_flight=int(number(b"max_in_flight")),
+        at_once=at_once,
         in_flight=int(number(b"in_flight")),
         backlog=sum(lanes.values()),
         lanes=lanes,
+        oldest_at_ms=oldest_at_ms,
         paused_until_ms=paused or None,
         parked=raw[b"parked"].decode(errors="replace") if b"parked" in raw else None,
         parked_at_ms=int(number(b"parked_at")) or None,
         probe_at_ms=int(number(b"probe_at")) or None,
         hand_rate=number(b"hand_rate") if b"hand_rate" in raw else None,
-        pace=pace,
+        pace=pace_now(
+            number(b"pace") if b"pace" in raw else None,
+            number(b"pace_at"),
+            number(b"climb_ms"),
+            now_ms=now_ms,
+        ),
         next_at_ms=max(0, turn_ms, paused),
     )
