@@ -245,7 +245,8 @@ class Seconds(JobField[float]):
         """Return the seconds as given, or say what is wrong with them."""
         if not isinstance(value, int | float) or isinstance(value, bool):
             raise ValidationError("Not a number of seconds.")
-        if not math.isfinite(value):
+        # An int may be too long to be made a float, and can be compared with one all the same.
+        if isinstance(value, float) and not math.isfinite(value):
             raise ValidationError("Not a finite number.")
         if value < 0 or value > self.maximum or (value == 0 and not self.include_zero):
             least = "0 or more" if self.include_zero else "more than 0"

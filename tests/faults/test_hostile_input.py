@@ -18,6 +18,7 @@ from rig.world import World
 from worker import Producer
 from worker.api.request import build_request
 from worker.errors import InvalidJobError
+from worker.job import Job
 from worker.operations import operation
 
 SEED = 28
@@ -114,6 +115,12 @@ REFUSED: dict[str, tuple[str, dict[str, Any], dict[str, Any], str]] = {
         {"origin": {"device": f"phone\r\n{INJECTED}: 1"}},
         "options.origin.device",
     ),
+    "a deadline of 400 digits": (
+        "gift_checkout",
+        GIFT,
+        {"deadline_s": 10**400},
+        "options.deadline_s",
+    ),
     "a header's end in a brand": (
         "gift_checkout",
         GIFT,
@@ -183,7 +190,8 @@ def test_hostile_input_is_refused_or_harmless(world: World, figures: Figures) ->
     def hostile(place: str, value: Any) -> None:
         kind, payload, options = _tainted(place, value)
         try:
-            job = producer.enqueue(kind, payload, options=options)
+            made = Job.prepare(producer.settings, kind, payload, options=options)
+            (job,) = producer.enqueue_jobs([made])
         except InvalidJobError as error:
             counts["refused"] += 1
             counts["unnamed"] += not _names(error.messages, place)
@@ -195,8 +203,8 @@ def test_hostile_input_is_refused_or_harmless(world: World, figures: Figures) ->
         request = build_request(
             operation(kind),
             site=producer.settings.site(None),
-            payload=payload if kind == "personalized_offer" else GIFT,
-            options={k: v for k, v in options.items() if k not in {"lane", "deadline_s", "skip"}},
+            payload=made.payload,
+            options=made.options,
             idempotency_key=None,
         )
         counts["injected"] += _injects(request.headers)
