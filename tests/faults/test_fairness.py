@@ -24,7 +24,7 @@ def test_sites_share_the_workers_evenly(world: World, figures: Figures) -> None:
     for name in reversed(backlog):
         tenants.produce(name, backlog[name])
     world.api.admin.set(latency_ms=5)
-    world.started(env=tenants.env(), size=2, concurrency=16)
+    world.fleet(env=tenants.env(), size=2, concurrency=16).start()
     world.wait(timeout_s=500)
     requests = sorted(world.api.admin.requests(), key=lambda one: one["at_ms"])
     ginis = {}
