@@ -8,7 +8,7 @@ import time
 import pytest
 from rig.figures import Figures, percentile
 from rig.fleet import Fleet
-from rig.invariants import PREFIX
+from rig.invariants import PREFIX, QUEUE
 from rig.tenants import Tenants
 from rig.waiting import until
 from rig.world import World
@@ -16,8 +16,8 @@ from rig.world import World
 from worker.operator import Operator
 from worker.settings import Settings
 
-#: ms by which two tails may differ besides the tenth: the noise of timers and of two shared cores.
-FLOOR_MS = 15.0
+#: ms that the API takes for an answer, where a whole job's time is compared with another's.
+LATENCY_MS = 50
 #: ms within which a job starts beside any backlog, and the share of the jobs held to it: one in a
 #: hundred may meet a pause of the machine.
 START_MS, START_SHARE = 20.0, 0.98
@@ -35,14 +35,6 @@ RETRY_AFTERS: dict[str, tuple[object, float, float]] = {
 }
 
 
-def _quiet_tail_ms(tenants: Tenants, n: int, *, prefix: str) -> float:
-    """The tail of the quiet site's jobs, from enqueue to result: p99 of many, p90 of a hundred."""
-    tenants.produce("quiet", n, prefix=prefix, every_s=0.02)
-    ids = tenants.ids("quiet", prefix)
-    until(lambda: all(tenants.world.client.exists(f"{PREFIX}out:{one}") for one in ids))
-    return percentile(tenants.took_ms(ids), 0.99 if n >= 300 else 0.9)
-
-
 def _offer_on(tenants: Tenants, rounds: int, size: int, every_s: float) -> threading.Thread:
     """Offer jobs of the busy site again and again, from a thread."""
 
@@ -58,20 +50,15 @@ def _offer_on(tenants: Tenants, rounds: int, size: int, every_s: float) -> threa
 
 @pytest.mark.timeout(900)
 def test_storm_over_the_limit_makes_no_429(world: World, figures: Figures) -> None:
-    """T14: ten times the limit is offered: the budget is used, nothing burnt, nobody else hit."""
+    """T14: ten times the limit is offered: the budget is used, nothing is burnt."""
     # In proportion: the quick size has 8 times the limit for a hundredth of the time.
     rate, seconds = (150, 600.0) if world.full else (1_200, 6.0)
-    tenants = Tenants(world, {"quiet": {}, "busy": {"rate_per_minute": rate}})
+    tenants = Tenants(world, {"busy": {"rate_per_minute": rate}})
     world.api.admin.post("settings", {"site": "busy", "rate_per_minute": rate})
     world.started(env=tenants.env(), size=2)
-    n = 400 if world.full else 100
-    _quiet_tail_ms(tenants, 20, prefix="warm")
-    alone_ms = _quiet_tail_ms(tenants, n, prefix="alone")
     began = time.time()
     rounds = round(seconds / 2)
     thread = _offer_on(tenants, rounds, round(rate * 10 / 60 * 2), 2.0)
-    time.sleep(1)
-    beside_ms = _quiet_tail_ms(tenants, n, prefix="beside")
     time.sleep(max(0.0, began + seconds - time.time()))
     calls = tenants.requests("busy")
     thread.join()
@@ -94,17 +81,50 @@ def test_storm_over_the_limit_makes_no_429(world: World, figures: Figures) -> No
         refused_share_after_5_s=round(len(late) / max(1, len(calls)), 4),
         used=round(used, 4),
         dead=world.client.zcard(f"{PREFIX}dead"),
-        other_site_tail_alone_ms=alone_ms,
-        other_site_tail_beside_ms=beside_ms,
         **world.versions(),
         size="full" if world.full else "quick",
     )
     assert len(late) <= 0.01 * len(calls)
-    assert used >= 0.97
+    # Of the hundred calls of the quick size three are its last moment.
+    assert used >= (0.97 if world.full else 0.94)
     assert world.client.zcard(f"{PREFIX}dead") == 0
     assert states == ["queued", None, None], "a job that waits for its turn was touched"
     assert not any(tenants.history(one) for one in tenants.ids("busy"))
-    assert beside_ms <= alone_ms * 1.1 + FLOOR_MS
+
+
+@pytest.mark.timeout(300)
+def test_storm_leaves_its_neighbour_alone(world: World, figures: Figures) -> None:
+    """T14: beside a site with ten times its limit another site's tail is within a tenth."""
+    rate, n = 150, 1_000 if world.full else 60
+    tenants = Tenants(world, {"quiet": {}, "busy": {"rate_per_minute": rate}})
+    world.api.admin.set(latency_ms=LATENCY_MS)
+    world.api.admin.post("settings", {"site": "busy", "rate_per_minute": rate})
+    world.started(env=tenants.env(), size=2)
+    tenants.tail_ms("quiet", 20, prefix="warm")
+    alone_ms = tenants.tail_ms("quiet", n, prefix="alone")
+    thread = _offer_on(tenants, 15 if world.full else 2, rate * 10 // 30, 2.0)
+    beside_ms = tenants.tail_ms("quiet", n, prefix="beside")
+    thread.join()
+    waiting = sum(
+        int(world.client.llen(f"{PREFIX}q:{QUEUE}:line:busy:{lane}"))
+        for lane in ("interactive", "bulk")
+    )
+    figures.note(
+        "T14",
+        "neighbour of a storm",
+        n=n,
+        limit_per_minute=rate,
+        offered_per_minute=rate * 10,
+        waiting_at_the_end=waiting,
+        other_site_tail_alone_ms=alone_ms,
+        other_site_tail_beside_ms=beside_ms,
+        refused=sum(one["status"] == 429 for one in tenants.requests("busy")),
+        **world.versions(),
+        size="full" if world.full else "quick",
+    )
+    assert waiting > 0
+    # Of a few jobs on a busy machine the tail is noise of some ms.
+    assert beside_ms <= alone_ms * 1.1 + (0 if world.full else 15)
 
 
 def test_told_waits_of_any_form_burn_nothing(world: World, figures: Figures) -> None:
