@@ -179,7 +179,8 @@ VARIABLES: Final[tuple[Variable, ...]] = (
         unit="deliveries",
         low=1,
         high=100,
-        reason="a job that ended its worker three times is buried before it ends the fleet",
+        reason="a job that ended its worker three times is buried before it ends the fleet; it "
+        "gets twice as many while workers die anyway",
     ),
     Variable(
         name="LARGESSE_CONNECT_TIMEOUT_S",

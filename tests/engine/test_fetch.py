@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 
+import pytest
 from rig.queue import LEASE_MS, MAX_DELIVERIES, TTL_MS, Queue, entry
 
 
@@ -108,6 +109,62 @@ def test_fetch_buries_a_poison_job(queue: Queue) -> None:
     assert (outcome["state"], outcome["error"]["class"]) == ("failed", "poison")
     assert outcome["error"]["reason"] == "no ending after 3 deliveries"
     assert 0 < queue.client.pttl(queue.key("job:a")) <= TTL_MS
+
+
+def lose(queue: Queue, worker: str) -> None:
+    """Let a worker take all there is and never be heard of again."""
+    queue.fetch(worker=worker)
+    queue.passes(LEASE_MS)
+    queue.fetch(0)
+
+
+def lose_workers(queue: Queue, number: int) -> None:
+    """Lose workers whose jobs end well elsewhere: no job is to blame."""
+    for place in range(number):
+        queue.add(f"innocent-{place}")
+        lose(queue, f"worker-{place}")
+        queue.finish(queue.take(f"innocent-{place}"))
+
+
+def test_fetch_blames_no_job_while_workers_die_anyway(queue: Queue) -> None:
+    """With four workers lost that no job is to blame for, three deaths around a job are chance."""
+    lose_workers(queue, 4)
+    queue.add("a")
+    for number in range(2 * MAX_DELIVERIES):
+        assert queue.state("a") == "queued"
+        lose(queue, f"w-{number}")
+    assert queue.state("a") == "failed"
+    assert queue.record("a")["reason"] == "no ending after 6 deliveries"
+
+
+@pytest.mark.parametrize(("lost", "later_ms"), [(2, 0), (4, 10 * LEASE_MS)])
+def test_fetch_blames_a_job_when_few_workers_died_of_late(
+    queue: Queue, lost: int, later_ms: int
+) -> None:
+    """Two other losses, or any number of them ten leases ago, leave a deadly job its three."""
+    lose_workers(queue, lost)
+    queue.passes(later_ms)
+    queue.add("a")
+    for number in range(MAX_DELIVERIES):
+        assert queue.state("a") == "queued"
+        lose(queue, f"w-{number}")
+    assert queue.state("a") == "failed"
+
+
+def test_fetch_blames_the_job_and_not_its_neighbours(queue: Queue) -> None:
+    """A job that takes its neighbours along, new ones each time, is poison after three."""
+    queue.add("deadly")
+    near = [[f"near-{number}-{place}" for place in range(4)] for number in range(MAX_DELIVERIES)]
+    for number, ids in enumerate(near):
+        queue.add(*ids)
+        lose(queue, f"w-{number}")
+        for lease in queue.fetch(worker="good").leases:
+            if lease.id == "deadly":
+                queue.release(lease)
+            else:
+                queue.finish(lease)
+    assert queue.state("deadly") == "failed"
+    assert {queue.state(one) for ids in near for one in ids} == {"succeeded"}
 
 
 def test_fetch_counts_deliveries_without_an_ending_only(queue: Queue) -> None:

@@ -13,6 +13,9 @@ LEASE_S = 15
 MAX_DELIVERIES = 3
 WINDOW_S = 105
 PROBE_S = 60
+#: Lost workers that no job can be blamed for, and for how long they count.
+LOSSES = 4
+LOSS_S = 10 * LEASE_S
 
 TERMINAL = ("succeeded", "failed", "expired", "cancelled")
 
@@ -72,6 +75,8 @@ class QueueModel:
         self.lines: dict[tuple[str, str], list[str]] = {}
         #: Ids whose deadline a sweep has yet to see; a job that ran then is seen when popped.
         self.deadlines: set[str] = set()
+        #: Workers that left jobs behind: when, and whether one of these had been left before.
+        self.losses: dict[str, tuple[int, bool]] = {}
         self._order = 0
 
     # -- coming in
@@ -101,9 +106,10 @@ class QueueModel:
         for job in sorted(due, key=lambda one: (one.due_at, one.order, one.id)):
             self._line_up(job)
         lapsed = [job for job in self.in_state("running") if job.lease_until <= self.now]
+        self._note_losses(lapsed)
         for job in sorted(lapsed, key=lambda one: (one.lease_until, one.order, one.id))[::-1]:
             self._note_unsure(job)
-            if job.deliveries >= MAX_DELIVERIES:
+            if job.deliveries >= self._too_many():
                 self.dead.add(job.id)
                 self._conclude(job, "failed")
             elif job.cancel:
@@ -329,6 +335,23 @@ class QueueModel:
         return sum(job.site == site for job in self.in_state("running"))
 
     # -- inside
+
+    def _note_losses(self, lapsed: list[Job]) -> None:
+        recent = {
+            worker: loss for worker, loss in self.losses.items() if self.now - loss[0] < LOSS_S
+        }
+        for job in lapsed:
+            if job.deliveries > 1:
+                recent[job.worker] = (self.now, True)
+        for job in lapsed:
+            recent.setdefault(job.worker, (self.now, False))
+        if lapsed:
+            self.losses = recent
+
+    def _too_many(self) -> int:
+        """Deliveries that make a job poison: twice as many while workers die anyway."""
+        unexplained = sum(not blamed for _, blamed in self.losses.values())
+        return MAX_DELIVERIES if unexplained < LOSSES else 2 * MAX_DELIVERIES
 
     def _line_up(self, job: Job, *, head: bool = False) -> None:
         job.state, job.worker = "queued", ""

@@ -1,7 +1,7 @@
 -- fetch: move what is due, then lease up to n jobs of the sites that have budget, in fair order.
 --
--- Reads and writes q:<queue>:{delayed, leases, deadlines, newer, turn, line:*, bell}, job:<id>, msg:<id>,
--- site:<site>, and what an ending touches when a job is buried or expires here.
+-- Reads and writes q:<queue>:{delayed, leases, deadlines, newer, suspects, losses, turn, line:*, bell},
+-- job:<id>, msg:<id>, site:<site>, and what an ending touches when a job is buried or expires here.
 -- ARGV  queue, worker, n, lease_ms, max_deliveries, ttl_ms, stream_max, max_version.
 -- Gives {now, look_at, job...}: `look_at` (ms, 0 = nothing is coming) is when to call again at the latest;
 -- a job is {id, message, fence, rest}, and rest one text, quicker to read: "deliveries attempts enqueued_at
@@ -14,6 +14,8 @@ local ttl_ms, stream_max, max_version = ARGV[6], ARGV[7], tonumber(ARGV[8])
 local SWEEP = 256 -- how many of each kind one call moves, so that no call is long
 local NEWER_MS = 60000 -- that a record of the next version waits for workers that know it
 local SUSPECT_MS = 250 -- until a line is looked at again in which only suspects are left
+local LOSS_LEASES = 10 -- for so many leases a lost worker is remembered
+local LOSSES = 4 -- lost workers that no job can be blamed for, from which on a loss says little of a job
 
 local delayed, leases = queue_key(queue, 'delayed'), queue_key(queue, 'leases')
 local deadlines, turn = queue_key(queue, 'deadlines'), queue_key(queue, 'turn')
@@ -47,25 +49,50 @@ local function promote_delayed()
   end
 end
 
+-- Remember the workers that left these jobs behind, by when: below zero when a job is among them that
+-- another worker has left behind before, and may be to blame.
+local losses = queue_key(queue, 'losses')
+local function note_losses(jobs)
+  local lost = {}
+  for _, job in ipairs(jobs) do
+    local worker = redis.call('HGET', job_key(job.id), 'worker') or ''
+    if tonumber(job.deliveries) > 1 then lost[worker] = -NOW end
+    lost[worker] = lost[worker] or NOW
+  end
+  local remembered_ms = LOSS_LEASES * lease_ms
+  redis.call('ZREMRANGEBYSCORE', losses, remembered_ms - NOW, NOW - remembered_ms)
+  for worker, at in pairs(lost) do
+    if at < 0 then redis.call('ZADD', losses, at, worker) else redis.call('ZADD', losses, 'NX', at, worker) end
+  end
+  redis.call('PEXPIRE', losses, remembered_ms)
+end
+
+-- Deliveries without an ending that make a job poison: twice as many while workers die anyway.
+local function too_many()
+  return redis.call('ZCOUNT', losses, 0, '+inf') < LOSSES and max_deliveries or 2 * max_deliveries
+end
+
 local function take_back_lapsed()
-  local ids = due(leases)
-  for i = #ids, 1, -1 do -- from the last, so that the oldest ends up at the head
-    local id = ids[i]
+  local jobs = {}
+  for _, id in ipairs(due(leases)) do
     redis.call('ZREM', leases, id)
     local job = read_job(id)
-    if job and job.state == 'running' then
-      free_slot(queue, job.site)
-      remember_unsure(job)
-      if tonumber(job.deliveries) >= max_deliveries then
-        bury(job, 'poison', 'no ending after ' .. job.deliveries .. ' deliveries', ttl_ms, stream_max)
-      elseif job.cancel then
-        conclude(job, 'cancelled', job.mode == 'job'
-          and outcome_of(job, 'cancelled', 'cancelled', 'cancelled', true) or '', ttl_ms, stream_max)
-      else
-        redis.call('HSET', job_key(id), 'state', 'queued')
-        redis.call('HDEL', job_key(id), 'worker')
-        into_line(queue, job.site, job.lane, id, true)
-      end
+    if job and job.state == 'running' then jobs[#jobs + 1] = job end
+  end
+  note_losses(jobs)
+  for i = #jobs, 1, -1 do -- from the last, so that the oldest ends up at the head
+    local job = jobs[i]
+    free_slot(queue, job.site)
+    remember_unsure(job)
+    if tonumber(job.deliveries) >= max_deliveries and tonumber(job.deliveries) >= too_many() then
+      bury(job, 'poison', 'no ending after ' .. job.deliveries .. ' deliveries', ttl_ms, stream_max)
+    elseif job.cancel then
+      conclude(job, 'cancelled', job.mode == 'job'
+        and outcome_of(job, 'cancelled', 'cancelled', 'cancelled', true) or '', ttl_ms, stream_max)
+    else
+      redis.call('HSET', job_key(job.id), 'state', 'queued')
+      redis.call('HDEL', job_key(job.id), 'worker')
+      into_line(queue, job.site, job.lane, job.id, true)
     end
   end
 end
