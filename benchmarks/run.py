@@ -54,6 +54,27 @@ class _Started:
     fleet: Fleet
 
 
+@dataclass(frozen=True, slots=True)
+class _Spent:
+    """What had been done and spent at one moment: pages published, CPU seconds by whom."""
+
+    at_s: float
+    pages: int
+    workers_s: float
+    redis_s: float
+    api_s: float
+
+
+def _spent(server: Server, setup: Setup, at: _Started) -> _Spent:
+    return _Spent(
+        at_s=time.perf_counter(),
+        pages=setup.published(server.client),
+        workers_s=at.fleet.cpu_s(),
+        redis_s=server.cpu_s(),
+        api_s=at.api.look()["cpu_s"],
+    )
+
+
 @contextmanager
 def _started(
     server: Server, setup: Setup, shape: Shape, *, warm_up: int | None = None
@@ -76,13 +97,15 @@ def throughput(server: Server, setup: Setup, shape: Shape, *, jobs: int) -> dict
 
     The API answers a few calls, so that workers are warm and trust it, and holds its answers then
     until the workers have as many calls in flight as they take: neither their start nor the
-    filling of the queue is measured.
+    filling of the queue is measured. The clock runs from there until so many more pages are
+    published; as many jobs as then are in flight go on after it, so that what was begun before
+    the clock makes up for what is not ended by it.
 
     Args:
         server: Redis.
         setup: which.
         shape: how it is run.
-        jobs: how many, those of the warm-up not counted.
+        jobs: how many, those before and after the clock not counted.
 
     Returns:
         The figures, with the shape.
@@ -91,31 +114,31 @@ def throughput(server: Server, setup: Setup, shape: Shape, *, jobs: int) -> dict
         WrongPagesError: pages are lost, doubled or mixed up.
         RuntimeError: a worker died, or the run came to a stop.
     """
+    at_once = shape.processes * shape.in_flight
     # More than there will be in flight: our workers take one call more for each good answer.
-    warm_up = min(jobs, max(WARM_UP_MIN, 5 * shape.processes * shape.in_flight // 4))
+    warm_up = min(jobs, max(WARM_UP_MIN, at_once * 5 // 4))
     with _started(server, setup, shape, warm_up=warm_up) as at:
-        singles, total = min(SINGLES, jobs // 4), warm_up + jobs
+        singles, total = min(SINGLES, jobs // 4), warm_up + jobs + at_once
         redis_s = server.cpu_s()
         filled = at.driver.fill(total, singles=singles)
         fill_redis_s = server.cpu_s() - redis_s
         with at.fleet as fleet:
-            warm = _warm(at, min(jobs, shape.processes * shape.in_flight))
-            cpu_s, redis_s, api_s = fleet.cpu_s(), server.cpu_s(), at.api.look()["cpu_s"]
-            started = time.perf_counter()
+            warm = _warm(at, at_once)
+            before = _spent(server, setup, at)
             at.api.release()
-            _finish(server, setup, at, total)
-            wall_s = time.perf_counter() - started
-            cpu_s, redis_s = fleet.cpu_s() - cpu_s, server.cpu_s() - redis_s
-            api = at.api.look()
+            _await(server, setup, at, before.pages + jobs)
+            after = _spent(server, setup, at)
+            _await(server, setup, at, total)
         prove(range(1, total + 1), at.api.pages(), at.driver.pages())
+    done, wall_s = after.pages - before.pages, after.at_s - before.at_s
     return asdict(shape) | {
         "setup": setup.name,
-        "jobs": jobs,
-        "jobs_per_s": jobs / wall_s,
-        "worker_cpu_s_per_1000": cpu_s / jobs * 1000,
-        "redis_cpu_s_per_1000": redis_s / jobs * 1000,
-        "api_cpu_share": (api["cpu_s"] - api_s) / wall_s,
-        "most_in_flight": max(warm, api["most"]),
+        "jobs": done,
+        "jobs_per_s": done / wall_s,
+        "worker_cpu_s_per_1000": (after.workers_s - before.workers_s) / done * 1000,
+        "redis_cpu_s_per_1000": (after.redis_s - before.redis_s) / done * 1000,
+        "api_cpu_share": (after.api_s - before.api_s) / wall_s,
+        "in_flight_seen": warm,
         "peak_mib": fleet.peak_mib,
         "enqueue_one_per_s": singles / filled["one_s"],
         "enqueue_one_ms": sorted(filled["one_ms"])[singles // 2],
@@ -168,7 +191,8 @@ def _warm(at: _Started, wanted: int) -> int:
     return most
 
 
-def _finish(server: Server, setup: Setup, at: _Started, jobs: int) -> None:
+def _await(server: Server, setup: Setup, at: _Started, jobs: int) -> None:
+    """Return once so many pages are published."""
     done, since = 0, time.monotonic()
     while done < jobs:
         time.sleep(LOOK_S)

@@ -138,4 +138,105 @@ STOCK: Final = Setup(
     about="stock broker, sync actors on threads, a pooled client of one connection a thread",
 )
 
-SETUPS: Final = (OURS, STOCK)
+
+def _celery(name: str, *options: str) -> Callable[[str, int, int], Commands]:
+    def commands(bin_: str, processes: int, in_flight: int) -> Commands:
+        return [
+            [
+                f"{bin_}/celery", f"--app=benchmarks.peers.{name}", "worker", "--loglevel=WARNING",
+                "--without-gossip", "--without-mingle", "--without-heartbeat",
+                f"--hostname=worker{place}@%h", f"--concurrency={in_flight}", *options,
+            ]
+            for place in range(processes)
+        ]  # fmt: skip
+
+    return commands
+
+
+def _taskiq(name: str) -> Callable[[str, int, int], Commands]:
+    return lambda bin_, processes, in_flight: [
+        [
+            f"{bin_}/taskiq", "worker", f"benchmarks.peers.{name}:broker", "--log-level=WARNING",
+            f"--workers={processes}", f"--max-async-tasks={in_flight}",
+        ]
+    ]  # fmt: skip
+
+
+SETUPS: Final = (
+    Setup(
+        name="floor",
+        module="floor",
+        commands=_module("floor"),
+        rates=(12_000, 4_500),
+        about="a bare asyncio script with a client of its own on uvloop; it promises nothing",
+    ),
+    OURS,
+    STOCK,
+    Setup(
+        name="dramatiq greenlets, httpx",
+        module="dramatiq_threads",
+        commands=lambda bin_, processes, in_flight: [
+            [
+                f"{bin_}/dramatiq-gevent",
+                "benchmarks.peers.dramatiq_threads",
+                f"--processes={processes}",
+                f"--threads={in_flight}",
+            ]
+        ],
+        rates=(900, 800),
+        about="the same on gevent",
+    ),
+    Setup(
+        name="taskiq, aiohttp",
+        module="taskiq_aiohttp",
+        commands=_taskiq("taskiq_aiohttp"),
+        rates=(2_000, 1_800),
+        about="list broker, uvloop, orjson",
+    ),
+    Setup(
+        name="taskiq, httpx",
+        module="taskiq_httpx",
+        commands=_taskiq("taskiq_httpx"),
+        rates=(800, 700),
+        about="the same, a client of one connection for each call in flight",
+    ),
+    Setup(
+        name="arq, aiohttp",
+        module="arq_aiohttp",
+        commands=_module("arq_aiohttp"),
+        rates=(900, 900),
+        about="uvloop, results off, polls every 20 ms",
+        venv="bench-venv-arq",
+    ),
+    Setup(
+        name="huey greenlets, httpx",
+        module="huey_greenlets",
+        commands=_module("huey_greenlets"),
+        rates=(1_000, 900),
+        about="results off, blocking reads",
+    ),
+    Setup(
+        name="Celery threads, httpx",
+        module="celery_threads",
+        commands=_celery("celery_threads", "--pool=threads"),
+        rates=(500, 450),
+        about="results off, prefetch of 1",
+        in_flight=64,
+    ),
+    Setup(
+        name="Celery prefork, official SDK",
+        module="celery_prefork",
+        commands=_celery("celery_prefork", "--pool=prefork"),
+        rates=(30, 30),
+        about="8 processes for each of the two",
+        in_flight=8,
+    ),
+    Setup(
+        name="RQ, httpx",
+        module="rq_simple",
+        commands=_module("rq_simple"),
+        rates=(300, 150),
+        about="SimpleWorker, 8 forked from each of two that loaded all before",
+        in_flight=8,
+    ),
+)

@@ -1,49 +1,36 @@
-"""dramatiq with its stock Redis broker: sync actors on threads, httpx.
+"""dramatiq with its stock Redis broker: sync actors on threads (or on greenlets), httpx.
 
-A client a thread with a single connection: one client that all share gets slower with each
-connection in its pool. Redis gets as many connections as there are threads, since acks that meet
-the limit of redis-py's pool are tried again seconds later. Middleware that the job does not need
-is left out.
+Redis gets as many connections as there are threads: acks that meet the limit of redis-py's pool
+are tried again seconds later. Middleware that the job does not need is left out.
 """
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Iterable, Mapping
 
 import dramatiq
-import httpx
 import redis
 from dramatiq.brokers.redis import RedisBroker
 from dramatiq.middleware import AgeLimit, Retries, ShutdownNotifications, TimeLimit
 
-from benchmarks.work import PAGES, api_url, headers, in_flight, payload, published, redis_url
+from benchmarks.peers.clients import post
+from benchmarks.work import PAGES, in_flight, payload, published, redis_url
 
 __all__ = ["make"]
 
-_MIDDLEWARE = [AgeLimit(), TimeLimit(), ShutdownNotifications(), Retries()]
-
+_CONNECTIONS = in_flight() + 50
 broker = RedisBroker(
-    url=redis_url(), middleware=_MIDDLEWARE, max_connections=in_flight() + 50
-)  # fmt: skip
+    url=redis_url(),
+    middleware=[AgeLimit(), TimeLimit(), ShutdownNotifications(), Retries()],
+    max_connections=_CONNECTIONS,
+)
 dramatiq.set_broker(broker)
-_redis = redis.Redis.from_url(redis_url(), max_connections=in_flight() + 50)
-_own = threading.local()
-
-
-def _client() -> httpx.Client:
-    if not hasattr(_own, "client"):
-        limits = httpx.Limits(max_connections=1, max_keepalive_connections=1)
-        _own.client = httpx.Client(headers=headers(), limits=limits, timeout=30, verify=False)
-    client: httpx.Client = _own.client
-    return client
+_redis = redis.Redis.from_url(redis_url(), max_connections=_CONNECTIONS)
 
 
 @dramatiq.actor(queue_name="gifts")
 def gift(job: int, fields: Mapping[str, str]) -> None:
-    answer = _client().post(api_url(), data=dict(fields))
-    answer.raise_for_status()
-    _redis.rpush(PAGES, published(job, answer.json()))
+    _redis.rpush(PAGES, published(job, post(fields)))
 
 
 class _Jobs:
