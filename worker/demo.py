@@ -25,7 +25,7 @@ from worker.embedded import EmbeddedBroker
 from worker.errors import WorkerError
 from worker.observe.events import WORKER_STARTED
 
-__all__ = ["FAULTS", "Child", "ChildError", "Stage"]
+__all__ = ["FAULTS", "Child", "ChildError", "Stage", "clean_environ"]
 
 #: The sandbox's own site and key. The key opens nothing but a sandbox.
 SITE = "acme-test"
@@ -168,7 +168,7 @@ class Stage:
             broker = EmbeddedBroker(folder / "broker", append_only=True)
             self._stack.callback(broker.stop)
             broker.start()
-            base = _clean(os.environ)
+            base = clean_environ(os.environ)
             faults = folder / "faults.json"
             faults.write_text(json.dumps(self._faults), encoding="utf-8")
             words = ["sandbox", "--port", "0", "--faults", str(faults)]
@@ -227,7 +227,12 @@ def _folder() -> tempfile.TemporaryDirectory[str]:
     return tempfile.TemporaryDirectory(prefix="largesse-demo-", ignore_cleanup_errors=True)
 
 
-def _clean(environ: Mapping[str, str]) -> dict[str, str]:
+def clean_environ(environ: Mapping[str, str]) -> dict[str, str]:
+    """Leave out the settings of the person who runs this, and proxies.
+
+    Args:
+        environ: variables.
+    """
     return {
         name: value
         for name, value in environ.items()

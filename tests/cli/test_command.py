@@ -10,7 +10,18 @@ from typing import Any
 import pytest
 from rig.command import Command
 
-COMMANDS = ["demo", "worker", "sandbox", "enqueue", "result", "request", "doctor", "version"]
+COMMANDS = [
+    "demo",
+    "worker",
+    "sandbox",
+    "enqueue",
+    "result",
+    "request",
+    "doctor",
+    "bench",
+    "bench",
+    "version",
+]
 GROUPS = ["dashboard", "workers", "queues", "stats", "jobs", "dead", "held", "sites", "results"]
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import typer
 
 from worker.cli.aside import dead, held
+from worker.cli.bench import bench
 from worker.cli.dashboard import dashboard
 from worker.cli.demo import demo
 from worker.cli.desk import examples
@@ -53,6 +54,11 @@ for _command, _examples in (
         "request personalized-offer offer.json --json",
     )),
     (doctor, ("doctor", "doctor --no-calls", "doctor --json")),
+    (bench, (
+        "bench",
+        "bench --jobs 20000 --processes 4 --latency-ms 200",
+        "bench --redis-url redis://localhost:6379/0 --json",
+    )),
     (version, ("version", "version --json")),
     (dashboard, ("dashboard", "dashboard --host 0.0.0.0 --read-only", "dashboard --reveal")),
     (workers, ("workers", "workers --json")),
