@@ -11,17 +11,8 @@ import pytest
 from rig.command import Command
 
 COMMANDS = [
-    "demo",
-    "worker",
-    "sandbox",
-    "enqueue",
-    "result",
-    "request",
-    "doctor",
-    "bench",
-    "bench",
-    "version",
-]
+    "demo", "worker", "sandbox", "enqueue", "result", "request", "doctor", "bench", "version",
+]  # fmt: skip
 GROUPS = ["dashboard", "workers", "queues", "stats", "jobs", "dead", "held", "sites", "results"]
 
 
