@@ -99,6 +99,37 @@ def test_sites_show_a_pace_that_fell(known: Shelf, typed: Typed) -> None:
     assert one["pace"] == 1
 
 
+def test_sites_show_the_settings_rate_beside_the_one_by_hand(known: Shelf, typed: Typed) -> None:
+    """Both are told, and the part of the rate that holds at this moment."""
+    (one,) = typed("sites", "show", "acme-test", "--json").objects()
+    before = one["settings_rate"]
+    assert (before, one["rate_now"], one["budget_used"]) == (one["rate_per_minute"], before, 0)
+    typed("sites", "rate", "acme-test", "30")
+    (one,) = typed("sites", "show", "acme-test", "--json").objects()
+    assert (one["hand_rate"], one["settings_rate"]) == (30, before)
+    assert one["rate_per_minute"] < before
+    lease = known.queue.take(known.gift().id, queue="chargebee")
+    (one,) = typed("sites", "show", "acme-test", "--json").objects()
+    assert 0 < one["budget_used"] <= 1
+    known.queue.retry(lease, counted=False, pause_site_ms=1_000)
+    (one,) = typed("sites", "show", "acme-test", "--json").objects()
+    assert one["rate_now"] == pytest.approx(one["rate_per_minute"] / 2)
+
+
+def test_sites_say_when_they_go_on(known: Shelf, typed: Typed) -> None:
+    """A site that fails again and again is parked with the time of its next probe."""
+    known.queue.configure("acme-test")
+    for _ in range(10):
+        lease = known.queue.take(known.gift().id, queue="chargebee")
+        known.queue.retry(lease, failing=True)
+        known.producer.job(lease.id).cancel()
+    (one,) = typed("sites", "show", "acme-test", "--json").objects()
+    assert one["state"] == "parked"
+    assert one["reason"]
+    assert one["probe_at"] > one["parked_at"]
+    assert " probe 20" in typed("sites", "list").out
+
+
 @pytest.mark.parametrize("rate", ["fast", "nan", "inf", "1e9"])
 def test_sites_rate_refuses_what_is_no_rate(known: Shelf, typed: Typed, rate: str) -> None:
     """A rate is a number from 0, exit 2 otherwise."""

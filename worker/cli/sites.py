@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from worker.cli.desk import desk, examples, facts, table
+from worker.cli.desk import desk, examples, facts, moment, table
 from worker.cli.output import fail, say_json
 
 if TYPE_CHECKING:
@@ -32,10 +32,11 @@ def list_sites(*, as_json: Json = False) -> None:
             say_json(one.as_json(now_ms))
         return
     table(
-        ("site", "state", "a minute", "in flight", "at most", "waiting", "reason"),
+        ("site", "state", "a minute", "used", "in flight", "at most", "waiting", "until",
+         "reason"),
         [
-            (one.name, one.state(now_ms), rate_of(one), one.in_flight,
-             one.max_in_flight or "no limit", one.backlog, one.parked)
+            (one.name, one.state(now_ms), rate_of(one), f"{one.budget_used:.0%}", one.in_flight,
+             one.at_once or "no limit", one.backlog, _until(one, now_ms), one.parked)
             for one in found
         ],
         empty="No site yet: the first worker that starts writes down those of its settings.",
@@ -95,6 +96,14 @@ def rate_site(
         opened.set_rate(site, calls)
         one, now_ms = _site(opened, site), opened.now_ms()
     _show(one, now_ms, as_json)
+
+
+def _until(one: SiteState, now_ms: int) -> str | None:
+    """Say when a site that stands still goes on by itself: the pause's end, or the next probe."""
+    state = one.state(now_ms)
+    if state == "paused":
+        return moment(one.paused_until_ms)
+    return f"probe {moment(one.probe_at_ms)}" if one.probe_at_ms and state == "parked" else None
 
 
 def rate_of(one: SiteState) -> str:

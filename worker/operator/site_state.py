@@ -38,9 +38,11 @@ class SiteState:
         parked: why nobody calls it until somebody resumes it, or None.
         parked_at_ms: since when.
         probe_at_ms: when one call is tried while it is parked, or None.
+        settings_rate: calls a minute as the settings say, or None when they set no limit.
         hand_rate: calls a minute that a person set over the settings, or None.
         pace: part of its rate at which it is called: below 1 from a 429 until it has climbed back.
         next_at_ms: Unix ms of the next call that its pace allows; 0 = at once.
+        budget_used: 0.0 = a whole burst may go at once, 1.0 = calls are spaced by the rate.
     """
 
     name: str
@@ -56,14 +58,22 @@ class SiteState:
     parked: str | None
     parked_at_ms: int | None
     probe_at_ms: int | None
+    settings_rate: float | None
     hand_rate: float | None
     pace: float
     next_at_ms: int
+    budget_used: float
 
     @property
     def rate_per_minute(self) -> float | None:
         """Calls a minute that the queue hands out, or None when there is no limit."""
         return 60_000 / self.interval_ms if self.interval_ms > 0 else None
+
+    @property
+    def rate_now(self) -> float | None:
+        """Calls a minute at the pace of this moment, or None when there is no limit."""
+        rate = self.rate_per_minute
+        return None if rate is None else rate * self.pace
 
     def state(self, now_ms: int) -> str:
         """Say how it stands.
@@ -94,6 +104,8 @@ class SiteState:
             "probe_at": self.probe_at_ms,
             "paused_until": self.paused_until_ms,
             "rate_per_minute": None if rate is None else round(rate, 3),
+            "rate_now": None if self.rate_now is None else round(self.rate_now, 3),
+            "settings_rate": self.settings_rate and round(self.settings_rate, 3),
             "hand_rate": self.hand_rate,
             "pace": round(self.pace, 4),
             "max_in_flight": self.max_in_flight or None,
@@ -103,6 +115,7 @@ class SiteState:
             "lanes": dict(self.lanes),
             "oldest_ms": self.oldest_ms(now_ms),
             "next_at": self.next_at_ms or None,
+            "budget_used": round(self.budget_used, 3),
         }
 
     def oldest_ms(self, now_ms: int) -> int:
@@ -203,6 +216,9 @@ def _site(
         parked=raw[b"parked"].decode(errors="replace") if b"parked" in raw else None,
         parked_at_ms=int(number(b"parked_at")) or None,
         probe_at_ms=int(number(b"probe_at")) or None,
+        settings_rate=_rate(
+            number(b"set_interval_ms" if b"set_interval_ms" in raw else b"interval_ms")
+        ),
         hand_rate=number(b"hand_rate") if b"hand_rate" in raw else None,
         pace=pace_now(
             number(b"pace") if b"pace" in raw else None,
@@ -211,4 +227,17 @@ def _site(
             now_ms=now_ms,
         ),
         next_at_ms=max(0, turn_ms, paused),
+        budget_used=_budget_used(
+            number(b"tat") - now_ms, number(b"burst_ms"), number(b"interval_ms")
+        ),
     )
+
+
+def _rate(interval_ms: float) -> float | None:
+    return 60_000 / interval_ms if interval_ms > 0 else None
+
+
+def _budget_used(ahead_ms: float, burst_ms: float, interval_ms: float) -> float:
+    if not interval_ms:
+        return 0.0
+    return min(1.0, max(0.0, ahead_ms) / (burst_ms + interval_ms))
