@@ -82,14 +82,19 @@ def _resume_all(tenants: Tenants) -> None:
 
 
 @pytest.mark.timeout(300)
-def test_slow_answers_are_cut_at_the_deadline(world: World, figures: Figures) -> None:
+@pytest.mark.parametrize(
+    "threads", [False, pytest.param(True, marks=pytest.mark.faults)], ids=["loop", "threads"]
+)
+def test_slow_answers_are_cut_at_the_deadline(
+    world: World, figures: Figures, threads: bool
+) -> None:
     """T19: dripping, stalled and endless answers end at the total deadline; the worker goes on."""
     n, deadline_s = (17, 5.0) if world.full else (3, 1.2)
     tenants = Tenants(world, {name: {} for name in SLOW})
     for name, fault in SLOW.items():
         world.api.admin.add_fault(site=name, times=n, **fault)
     env = tenants.env(LARGESSE_ATTEMPT_TIMEOUT_S=deadline_s)
-    fleet = world.started(env=env, size=1, concurrency=128)
+    fleet = world.started(env=env, size=1, concurrency=128, threads=threads)
     for name in SLOW:
         tenants.produce(name, n)
     until(
@@ -104,7 +109,7 @@ def test_slow_answers_are_cut_at_the_deadline(world: World, figures: Figures) ->
     world.judge(
         figures,
         "T19",
-        "slow answers",
+        f"slow answers, {'threads' if threads else 'loop'}",
         deadline_s=deadline_s,
         cut=len(cuts),
         shortest_s=min(took_s),
