@@ -49,7 +49,7 @@ def test_pacing_page_has_the_numbers_of_the_scripts() -> None:
     )
     assert f"after {first} s, {first * 2} s, then every {most} s" in TEXT
     assert f"it is tried every {refused} s" in TEXT
-    assert f"it is given {numbers['TRUST_FIRST']} calls at the same moment" in TEXT
+    assert f"is given {numbers['TRUST_FIRST']} calls at the same moment" in TEXT
     assert f"after {numbers['TRUST_MS'] // 1000} s without a call that went well" in TEXT
     hold_s, hold_max_s = numbers["HOLD_FIRST_MS"] // 1000, numbers["HOLD_MAX_MS"] // 1000
     assert f"stands for {hold_s} s, and for up to {hold_max_s} s" in TEXT
