@@ -134,3 +134,67 @@ def test_jobs_cancel(shelf: Shelf, typed: Typed) -> None:
     assert typed("jobs", "cancel", dead.id).code == 1
     assert typed("jobs", "cancel", dead.id, "0" * 32).code == 6
     assert waiting.state() == "cancelled"
+
+
+def test_jobs_list_filters_by_code_and_fields(shelf: Shelf, typed: Typed) -> None:
+    """Class, API error code, status and any field of a job, of its outcome or last attempt."""
+    dead = shelf.fail(shelf.gift("order-1"), code="resource_not_found", status=404)
+    other = shelf.fail(shelf.gift("order-2"), code="param_wrong_value", status=400)
+    bulk = shelf.gift(lane="bulk")
+    for code, job in (("404", dead), ("RESOURCE_NOT_FOUND", dead), ("param_wrong_value", other)):
+        assert ids(typed("jobs", "list", "--code", code, "--json")) == [job.id], code
+    assert set(ids(typed("jobs", "list", "--code", "rejected", "--json"))) == {dead.id, other.id}
+    assert ids(typed("jobs", "list", "--where", "lane=bulk", "--json")) == [bulk.id]
+    assert ids(typed("jobs", "list", "--where", "key~ORDER-1", "--json")) == [dead.id]
+    both = ("--where", "attempts>=1", "--where", "status<404")
+    assert ids(typed("jobs", "list", *both, "--json")) == [other.id]
+    assert ids(typed("jobs", "list", "--key", "order-1", "--code", "400", "--json")) == []
+    assert ids(typed("jobs", "list", "--where", "finished_at=", "--json")) == [bulk.id]
+
+
+def test_jobs_list_refuses_a_field_that_does_not_exist(typed: Typed) -> None:
+    """The fields that there are are named, exit 2."""
+    ran = typed("jobs", "list", "--where", "colour=red")
+    assert ran.code == 2
+    assert "deliveries" in ran.err
+
+
+def test_jobs_cancel_by_filter(shelf: Shelf, typed: Typed) -> None:
+    """All that fit and have not ended are cancelled, after a look at what would happen."""
+    shelf.fail(shelf.gift(site="globex"))
+    first, second = shelf.gift(site="globex"), shelf.gift(site="globex", delay_s=600)
+    stays = shelf.gift()
+    foretold = typed("jobs", "cancel", "--site", "globex", "--dry-run", "--json").objects()
+    assert {one["job_id"] for one in foretold} == {first.id, second.id}
+    assert {one["would"] for one in foretold} == {"cancel it at once"}
+    assert (first.state(), second.state()) == ("queued", "delayed")
+    ran = typed("jobs", "cancel", "--site", "globex", "--json")
+    assert {one["job_id"]: one["state"] for one in ran.objects()} == {
+        first.id: "cancelled", second.id: "cancelled"
+    }  # fmt: skip
+    assert ran.code == 0
+    assert stays.state() == "queued"
+    again = typed("jobs", "cancel", "--site", "globex")
+    assert (again.code, again.out) == (0, "")
+    assert "nothing to do" in again.err
+
+
+def test_jobs_cancel_foretells_each_state(shelf: Shelf, typed: Typed) -> None:
+    """What a cancel would do depends on how far a job has come."""
+    running = shelf.gift()
+    shelf.run(running)
+    ended = shelf.fail(shelf.gift())
+    ran = typed("jobs", "cancel", running.id, ended.id, "0" * 32, "--dry-run")
+    lines = ran.out.splitlines()
+    assert "after this attempt" in lines[0]
+    assert "it has ended" in lines[1]
+    assert "it is not known" in lines[2]
+    assert running.state() == "running"
+
+
+@pytest.mark.parametrize("words", [(), ("3f2a", "--site", "acme-test")])
+def test_jobs_cancel_needs_ids_or_filters(typed: Typed, words: tuple[str, ...]) -> None:
+    """Neither or both is a slip: nothing is cancelled, exit 2."""
+    ran = typed("jobs", "cancel", *words)
+    assert ran.code == 2
+    assert "JOB_IDs" in ran.err

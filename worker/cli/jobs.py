@@ -3,14 +3,29 @@
 from __future__ import annotations
 
 import json
+import sys
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
-from worker.cli.desk import desk, examples, facts, moment, point_in_time, table
+from worker.cli.desk import desk, examples, facts, moment, table
 from worker.cli.exits import Exit
-from worker.cli.inputs import kind_of
-from worker.cli.output import fail, note, say, say_json
+from worker.cli.job_filters import (
+    LIVING,
+    STATES,
+    Code,
+    Key,
+    Kind,
+    Limit,
+    Since,
+    Site,
+    State,
+    Until,
+    Where,
+    query_of,
+)
+from worker.cli.output import fail, note, say, say_json, stderr_console
 
 if TYPE_CHECKING:
     from worker.engine.record import Record
@@ -18,10 +33,8 @@ if TYPE_CHECKING:
 
 __all__ = ["jobs"]
 
-#: All states, as `worker.engine.record.JobState` has them; that module is heavy.
-STATES: Final = (
-    "queued", "delayed", "running", "held", "succeeded", "failed", "expired", "cancelled",
-)  # fmt: skip
+#: Jobs from which on a bar shows how far a move has come.
+PROGRESS_FROM: Final = 50
 
 jobs = typer.Typer(help="Find jobs, look at one, cancel.", no_args_is_help=True)
 
@@ -36,52 +49,23 @@ Json = Annotated[bool, typer.Option("--json", help="Print one JSON object for ea
         "jobs list --state running --state queued --site acme-test",
         "jobs list --key order-1042",
         "jobs list --page 8cuTRc4Rx --json",
-        "jobs list --state failed --since 2h",
+        "jobs list --state failed --since 2h --code 404",
+        "jobs list --state delayed --where 'attempts>3' --where lane=bulk",
     ),
 )
 def list_jobs(
-    *,
-    state: Annotated[
-        list[str] | None,
-        typer.Option(
-            help=f"Only jobs in this state, repeatable: {', '.join(STATES)}.", metavar="STATE"
-        ),
-    ] = None,
-    site: Annotated[str | None, typer.Option(help="Only jobs of this site.")] = None,
-    kind: Annotated[
-        str | None, typer.Option(help="Only gift-checkout or personalized-offer.")
-    ] = None,
-    key: Annotated[str | None, typer.Option(help="Jobs that were enqueued with this key.")] = None,
+    *, state: State = None, site: Site = None, kind: Kind = None, key: Key = None,
     page: Annotated[
         str | None, typer.Option(help="The job that made this hosted page.", metavar="PAGE_ID")
     ] = None,
-    since: Annotated[
-        str | None,
-        typer.Option(help="Enqueued since: 30m, 2h, 7d or an ISO time.", metavar="TIME"),
-    ] = None,
-    until: Annotated[
-        str | None, typer.Option(help="Enqueued before: as --since.", metavar="TIME")
-    ] = None,
-    limit: Annotated[int, typer.Option(min=1, max=10_000, help="Most jobs.")] = 50,
-    as_json: Json = False,
-) -> None:
+    code: Code = None, since: Since = None, until: Until = None, where: Where = None,
+    limit: Limit = 50, as_json: Json = False,
+) -> None:  # fmt: skip
     """Find jobs, enqueued last first."""
-    from worker.engine.record import JobState  # noqa: PLC0415 - heavy
-    from worker.operator.job_query import JobQuery  # noqa: PLC0415
-
-    unknown = set(state or ()) - set(STATES)
-    if unknown:
-        fail(f"there is no such STATE. Use {', '.join(STATES)}.")
-    query = JobQuery(
-        key=key,
-        page_id=page,
-        site=site,
-        kind=None if kind is None else kind_of(kind),
-        states=frozenset(map(JobState, state or STATES)),
-        since_ms=point_in_time(since, "--since"),
-        until_ms=point_in_time(until, "--until"),
-        limit=limit,
-    )
+    query = query_of(
+        states=state or STATES, site=site, kind=kind, key=key, page_id=page, code=code,
+        since=since, until=until, where=where, limit=limit,
+    )  # fmt: skip
     with desk() as opened:
         found = opened.find(query)
     if as_json:
@@ -124,23 +108,66 @@ def show_job(
         say(f"  {moment(event.get('at'))}  {event['event']:<10}{words}".rstrip())
 
 
-@jobs.command("cancel", epilog=examples("jobs cancel 3f2a... 77b0..."))
+@jobs.command(
+    "cancel",
+    epilog=examples(
+        "jobs cancel 3f2a... 77b0...",
+        "jobs cancel --site acme-test --where lane=bulk --dry-run",
+        "jobs cancel --state delayed --since 2h --yes",
+    ),
+)
 def cancel_jobs(
     job_ids: Annotated[
-        list[str], typer.Argument(help="Ids that enqueue printed.", metavar="JOB_ID...")
-    ],
-    *,
+        list[str] | None,
+        typer.Argument(help="Ids that enqueue printed; or use filters.", metavar="[JOB_ID]..."),
+    ] = None,
+    *, state: State = None, site: Site = None, kind: Kind = None, key: Key = None,
+    code: Code = None, since: Since = None, until: Until = None, where: Where = None,
+    limit: Limit = 1_000,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Say what would happen, do nothing.")
+    ] = False,
     as_json: Json = False,
-) -> None:
+) -> None:  # fmt: skip
     """Cancel jobs: a waiting one at once, a running one after its attempt.
 
-    Exit 1 when one of them had ended otherwise, 6 when one is not known.
+    Filters choose among jobs that have not ended, and ask at a terminal. Exit 1 when one of them
+    had ended otherwise, 6 when one is not known.
     """
+    filters: dict[str, Any] = {
+        "site": site, "kind": kind, "key": key, "code": code, "since": since, "until": until,
+        "where": where,
+    }  # fmt: skip
+    if not (job_ids or state or any(filters.values())):
+        fail("name JOB_IDs, or give a filter such as --site acme-test or --state queued.")
+    if job_ids and (state or any(filters.values())):
+        fail("name JOB_IDs, or give filters; not both.")
+    with desk() as opened:
+        ids = list(dict.fromkeys(job_ids or ()))
+        if not ids:
+            found = opened.find(query_of(states=state or LIVING, limit=limit, **filters))
+            ids = [record.job_id for record in found.records]
+            if found.is_partial:
+                note("There may be more: repeat it, or raise --limit.")
+            if not ids:
+                note("No job fits: nothing to do.")
+        if dry_run:
+            _foretell(opened, ids, as_json)
+            return
+        if ids and not (yes or job_ids) and sys.stdin.isatty():
+            typer.confirm(f"Cancel {len(ids)} jobs?", abort=True, err=True)
+        raise typer.Exit(_cancel(opened, ids, as_json))
+
+
+def _cancel(opened: Operator, ids: Sequence[str], as_json: bool) -> Exit:
     from worker.errors import ResultMissingError  # noqa: PLC0415 - with the desk
 
     worst = Exit.OK
-    with desk() as opened:
-        for job_id in job_ids:
+    with stderr_console().status("") as status:
+        for place, job_id in enumerate(ids, start=1):
+            if len(ids) >= PROGRESS_FROM:
+                status.update(f"{place} of {len(ids)}")
             try:
                 word = opened.cancel(job_id)
             except ResultMissingError:
@@ -151,7 +178,26 @@ def cancel_jobs(
                 say(f"{job_id} {word}")
             if word not in {"cancelled", "cancelling"}:
                 worst = max(worst, Exit.NO_RESULT if word == "missing" else Exit.FAILED)
-    raise typer.Exit(worst)
+    return worst
+
+
+def _foretell(opened: Operator, ids: Sequence[str], as_json: bool) -> None:
+    """Say what a cancel would do to each, by its state now."""
+    for job_id, state in opened.states(ids).items():
+        would = _CANCEL.get(state or "missing", "nothing: it has ended")
+        if as_json:
+            say_json({"job_id": job_id, "state": state, "would": would})
+        else:
+            say(f"{job_id} {state or 'missing'}: {would}")
+
+
+_CANCEL: Final = {
+    "queued": "cancel it at once",
+    "delayed": "cancel it at once",
+    "running": "cancel it after this attempt, unless that one succeeds",
+    "held": "cancel it at once; a page that it may have made stays at the site",
+    "missing": "nothing: it is not known",
+}
 
 
 def _whole(opened: Operator, job_id: str, *, reveal: bool) -> dict[str, Any]:

@@ -29,7 +29,7 @@ def worker(
         typer.Option(
             "--grace",
             min=0,
-            help="Seconds that running jobs get to end at shutdown; LARGESSE_GRACE without it.",
+            help="Seconds that running jobs get to end at shutdown; LARGESSE_GRACE_S without it.",
         ),
     ] = None,
 ) -> None:

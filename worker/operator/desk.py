@@ -114,6 +114,13 @@ class Operator:
         names = {site.name for site in self.sites()} | set(self._settings.sites)
         return find_jobs(self._client, self._keyspace, query, sites=sorted(names))
 
+    def states(self, job_ids: Iterable[str]) -> dict[str, str | None]:
+        """Give the state of each job, or None of one that is not known."""
+        records = read_records(self._client, self._keyspace, job_ids)
+        return {
+            job_id: None if one is None else one.state.value for job_id, one in records.items()
+        }
+
     def story(self, job_id: str) -> tuple[Record, list[dict[str, Any]]]:
         """Read a job's record and what happened to it.
 

@@ -1,4 +1,4 @@
-"""Which of the jobs that were set aside: by site, kind, code, time and any other field."""
+"""Which jobs: by site, kind, code, time and any other field."""
 
 from __future__ import annotations
 
@@ -9,13 +9,16 @@ from typing import Any, Final
 
 from worker.operator.set_aside import SetAside
 
-__all__ = ["FIELDS", "Condition", "Filter", "parse_condition"]
+__all__ = ["FIELDS", "JOB_FIELDS", "Condition", "Filter", "codes_of", "parse_condition"]
 
-#: Fields that a condition may name: those of an entry's JSON.
-FIELDS: Final = (
+_SHARED: Final = (
     "job_id", "kind", "site", "state", "key", "class", "status", "api_error_code", "param",
-    "reason", "attempts", "orphans", "enqueued_at", "set_aside_at", "unsure_since",
+    "reason", "attempts", "orphans", "enqueued_at", "unsure_since",
 )  # fmt: skip
+#: Fields that a condition on a job that was set aside may name: those of its JSON.
+FIELDS: Final = (*_SHARED, "set_aside_at")
+#: Fields that a condition on any job may name.
+JOB_FIELDS: Final = (*_SHARED, "lane", "deliveries", "due_at", "deadline_at", "finished_at")
 _CONDITION: Final = re.compile(r"\s*(\w+)\s*(!=|>=|<=|=|>|<|~)(.*)", re.DOTALL)
 
 
@@ -33,8 +36,11 @@ _TESTS: Final[Mapping[str, Callable[[Any, str], bool]]] = {
     "<=": _compare(lambda a, b: a <= b),
 }
 _NUMBERS: Final = frozenset(
-    {"status", "attempts", "orphans", "enqueued_at", "set_aside_at", "unsure_since"}
-)
+    {
+        "status", "attempts", "orphans", "deliveries", "enqueued_at", "set_aside_at",
+        "unsure_since", "due_at", "deadline_at", "finished_at",
+    }
+)  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +48,7 @@ class Condition:
     """One `--where`: a field, a sign and a value; an empty value means "not set".
 
     Attributes:
-        field: one of `FIELDS`.
+        field: one of `FIELDS` or `JOB_FIELDS`.
         sign: `=`, `!=`, `~` (contains), `>`, `<`, `>=` or `<=`; the last four for numbers.
         value: what to compare with.
     """
@@ -56,15 +62,19 @@ class Condition:
         return _TESTS[self.sign](entry[self.field], self.value)
 
 
-def parse_condition(text: str) -> Condition:
+def parse_condition(text: str, fields: Sequence[str] = FIELDS) -> Condition:
     """Read a condition such as `attempts>3`, `reason~timeout` or `key!=`.
+
+    Args:
+        text: field, sign and value.
+        fields: those that it may name.
 
     Raises:
         ValueError: it cannot be read; the text of the error says what to write.
     """
     found = _CONDITION.fullmatch(text)
-    if found is None or found[1] not in FIELDS:
-        names = ", ".join(FIELDS)
+    if found is None or found[1] not in fields:
+        names = ", ".join(fields)
         raise ValueError(
             f"is no condition: write FIELD=VALUE, !=, ~, > or <, with FIELD of {names}"
         )
@@ -111,7 +121,7 @@ class Filter:
         if self.since_ms is not None and one.at_ms < self.since_ms:
             return False
         entry = one.as_json()
-        if self.code is not None and self.code.lower() not in _codes(entry):
+        if self.code is not None and self.code.lower() not in codes_of(entry):
             return False
         wanted = {"site": self.site, "kind": self.kind, "reason": self.reason}
         if any(value is not None and entry[name] != value for name, value in wanted.items()):
@@ -129,7 +139,8 @@ class Filter:
         return found
 
 
-def _codes(entry: Mapping[str, Any]) -> set[str]:
+def codes_of(entry: Mapping[str, Any]) -> set[str]:
+    """Give what a code may be compared with: class, API error code and status, in lower case."""
     return {_text(entry[name]).lower() for name in ("class", "api_error_code", "status")} - {""}
 
 

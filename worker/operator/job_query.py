@@ -6,7 +6,7 @@ of outcomes and among the dead; a key says the id of its job by itself.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -17,6 +17,8 @@ from worker.engine.keys import Keyspace
 from worker.engine.record import TERMINAL, JobState, Record, read_records
 from worker.job import job_id_of
 from worker.operations import OPERATIONS
+from worker.operator.filters import Condition, codes_of
+from worker.operator.set_aside import SetAside
 from worker.operator.site_state import LANES
 
 __all__ = ["Found", "JobQuery", "find_jobs"]
@@ -39,6 +41,8 @@ class JobQuery:
         page_id: the job that made this hosted page.
         site, kind: exactly these.
         states: one of these.
+        code: class, API error code or HTTP status of its outcome or its last attempt.
+        where: conditions on `JOB_FIELDS`, all of which must be met.
         since_ms, until_ms: enqueued at this Unix ms or later, and before this one.
         limit: most jobs.
     """
@@ -49,9 +53,16 @@ class JobQuery:
     site: str | None = None
     kind: str | None = None
     states: frozenset[JobState] = frozenset(JobState)
+    code: str | None = None
+    where: Sequence[Condition] = ()
     since_ms: int | None = None
     until_ms: int | None = None
     limit: int = LIMIT
+
+    @property
+    def needs_history(self) -> bool:
+        """Whether earlier attempts must be read to judge a job."""
+        return self.code is not None or bool(self.where)
 
     def fits(self, record: Record | None) -> bool:
         """Say whether a record is meant; the page is looked for in the stream."""
@@ -63,7 +74,22 @@ class JobQuery:
         at_ms = record.enqueued_at_ms or 0
         if self.since_ms is not None and at_ms < self.since_ms:
             return False
-        return self.until_ms is None or at_ms < self.until_ms
+        if self.until_ms is not None and at_ms >= self.until_ms:
+            return False
+        return not self.needs_history or self._fits_closely(record)
+
+    def _fits_closely(self, record: Record) -> bool:
+        entry = {
+            **SetAside(job_id=record.job_id, at_ms=0, record=record).as_json(),
+            "lane": record.lane,
+            "deliveries": record.deliveries,
+            "due_at": record.due_at_ms,
+            "deadline_at": record.deadline_at_ms,
+            "finished_at": record.finished_at_ms,
+        }
+        if self.code is not None and self.code.lower() not in codes_of(entry):
+            return False
+        return all(condition.fits(entry) for condition in self.where)
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,7 +121,7 @@ def find_jobs(
     """
     if query.job_id is not None or query.key is not None:
         ids = [query.job_id] if query.job_id is not None else _ids_of_key(query, sites)
-        records = read_records(client, keyspace, ids).values()
+        records = read_records(client, keyspace, ids, history=query.needs_history).values()
         return Found([one for one in records if one is not None and query.fits(one)], False)
     search = _Search(client, keyspace, query)
     for source in search.sources():
@@ -151,7 +177,9 @@ class _Search:
         for page in source:
             looked += len(page)
             fresh = [one for one in page if one not in self.found]
-            records = read_records(self._client, self._keyspace, fresh)
+            records = read_records(
+                self._client, self._keyspace, fresh, history=self._query.needs_history
+            )
             for job_id, record in records.items():
                 if record is not None and self._query.fits(record):
                     self.found[job_id] = record

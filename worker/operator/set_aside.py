@@ -11,7 +11,7 @@ import redis
 
 from worker.engine.away import speaking_to_redis
 from worker.engine.keys import Keyspace
-from worker.engine.record import Record, read_records
+from worker.engine.record import JobState, Record, read_records
 
 __all__ = ["SetAside", "Which", "count_set_aside", "read_set_aside"]
 
@@ -51,7 +51,7 @@ class SetAside:
         last = _last_attempt(self.record)
         return {
             **_NOTHING,
-            "class": self.record.state.value,
+            "class": "held" if self.record.state is JobState.HELD else None,
             "status": last.get("status"),
             "api_error_code": last.get("code") or last.get("error"),
             "reason": self.record.reason,
