@@ -9,7 +9,7 @@ PACKAGES := worker schemas
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help install demo test faults check lint types layers docs bench worker sandbox clean
+.PHONY: help install demo test faults check lint types layers docs site bench worker sandbox clean
 
 help: ## list what there is
 	@awk 'BEGIN {FS = ":[^#]*## "} /^[a-z-]+:[^#]*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -47,6 +47,9 @@ layers: $(STAMP) ## who may import whom
 
 docs: $(STAMP) ## write the generated pages anew
 	$(BIN)/python docs/generate.py
+
+site: $(STAMP) ## build the pages in docs/ as a site in build/site
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet --config-file docs/theme/mkdocs.yml
 
 bench: $(STAMP) ## measure the engine beside dramatiq's stock broker
 	$(BIN)/python -m benchmarks.engine
