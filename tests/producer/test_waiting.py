@@ -24,6 +24,7 @@ from worker import (
     ResultReader,
     Settings,
 )
+from worker.engine import waiters
 from worker.errors import (
     BrokerUnavailableError,
     JobFailedError,
@@ -132,6 +133,46 @@ def test_waiter_is_woken_at_once(gift: Gift, hand: Any, client: redis.Redis) -> 
             waits.append(waiting.result() - ended)
             until(lambda: subscribed(client) == 0, what="the end of the subscription")
     assert sorted(waits)[2] < 0.1
+
+
+def test_waiter_is_given_what_was_published(
+    gift: Gift, hand: Any, client: redis.Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The outcome comes with the waking: nothing is read once more, and it is what is stored."""
+    reads = []
+    read = waiters.read_records_async
+
+    async def counted(*args: Any) -> Any:
+        found = await read(*args)
+        reads.append(args)
+        return found
+
+    monkeypatch.setattr(waiters, "FALL_BACK_S", 30)
+    monkeypatch.setattr(waiters, "read_records_async", counted)
+    job = gift()
+    with ThreadPoolExecutor(1) as pool:
+        waiting = pool.submit(job.result, 30)
+        until(lambda: reads, what="the waiter's first read")
+        hand.serve()
+        result = waiting.result()
+    assert len(reads) == 1
+    assert result == job._reader.get(job.id)
+    assert (result.key, result.attempts, result.state) == (job.key, 1, "succeeded")
+
+
+def test_waiter_reads_after_a_bare_word(gift: Gift, hand: Any, client: redis.Redis) -> None:
+    """A publication without the outcome, as of an older worker, has the record read at once."""
+    job = gift()
+    channel = f"{{largesse:0}}:done:{job.id}"
+    with ThreadPoolExecutor(1) as pool:
+        waiting = pool.submit(job.result, 30)
+        until(lambda: has_read(client), what="the waiter's first read")
+        client.hset(f"{{largesse:0}}:job:{job.id}", "state", "held")
+        started = time.monotonic()
+        client.publish(channel, "held")
+        with pytest.raises(JobHeldError):
+            waiting.result()
+        assert time.monotonic() - started < 0.4
 
 
 def test_result_that_is_there_is_given_at_once(gift: Gift, hand: Any) -> None:

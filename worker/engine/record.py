@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Any, Final
 
@@ -88,6 +89,21 @@ class Record:
     def is_terminal(self) -> bool:
         """True when the outcome is there."""
         return self.state in TERMINAL
+
+    def ended(self, outcome: bytes) -> Record:
+        """Give the record as it is since its outcome was published.
+
+        Args:
+            outcome: JSON text of the outcome.
+
+        Raises:
+            ValueError, KeyError: it is no outcome.
+        """
+        told: dict[str, Any] = json.loads(outcome)
+        return replace(
+            self, state=JobState(told["state"]), attempts=int(told.get("attempts") or 0),
+            finished_at_ms=told.get("finished_at"), outcome=outcome,
+        )  # fmt: skip
 
     @classmethod
     def of(

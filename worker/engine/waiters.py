@@ -1,6 +1,6 @@
 """Waiting for endings: any number of waiters of one process share one subscription.
 
-A waiter is woken by the publication of its job's ending. Because a published message can be lost
+A waiter is woken by the publication of its job's outcome. Because a published message can be lost
 (it is not kept by Redis), all waiting ids are also read once in a while, in one pipeline.
 """
 
@@ -25,6 +25,8 @@ from worker.errors import BrokerError
 __all__ = ["LoopThread", "Waiters"]
 
 T = TypeVar("T")
+#: What a waiter is given: the outcome as it was published, or the record that was read.
+_Given = bytes | Record | None
 
 _log = logging.getLogger(__name__)
 
@@ -47,7 +49,7 @@ class Waiters:
     def __init__(self, client: redis.asyncio.Redis, keyspace: Keyspace) -> None:
         self._client = client
         self._keyspace = keyspace
-        self._waiting: dict[str, set[asyncio.Future[Record | None]]] = {}
+        self._waiting: dict[str, set[asyncio.Future[_Given]]] = {}
         self._confirmed: dict[bytes, asyncio.Event] = {}
         self._pubsub: Any = None
         # Two commands at once on a subscription that is not connected yet would connect it twice.
@@ -73,7 +75,7 @@ class Waiters:
             BrokerUnavailableError: Redis was away when the wait began; later absences are waited
                 out.
         """
-        future: asyncio.Future[Record | None] = asyncio.get_running_loop().create_future()
+        future: asyncio.Future[_Given] = asyncio.get_running_loop().create_future()
         first = job_id not in self._waiting
         self._waiting.setdefault(job_id, set()).add(future)
         try:
@@ -85,7 +87,8 @@ class Waiters:
             record = found[job_id]
             if record is None or _is_over(record):
                 return record
-            return await future
+            given = await future
+            return record.ended(given) if isinstance(given, bytes) else given
         finally:
             self._waiting[job_id].discard(future)
             if not self._waiting[job_id]:
@@ -181,8 +184,16 @@ class Waiters:
                 if confirmed is not None:
                     confirmed.set()
             elif message["type"] == "message":
-                self._due.add(message["channel"].decode().rsplit("done:", 1)[1])
-                self._stirred.set()
+                self._hear(message["channel"].decode().rsplit("done:", 1)[1], message["data"])
+
+    def _hear(self, job_id: str, published: bytes) -> None:
+        """Hand on a published outcome; a bare word says that there is a record to read."""
+        if published.startswith(b"{"):
+            for future in self._open(job_id):
+                future.set_result(published)
+        else:
+            self._due.add(job_id)
+            self._stirred.set()
 
     async def _fall_back(self) -> None:
         while True:
@@ -220,7 +231,7 @@ class Waiters:
                 for future in self._open(job_id):
                     future.set_result(record)
 
-    def _open(self, job_id: str) -> list[asyncio.Future[Record | None]]:
+    def _open(self, job_id: str) -> list[asyncio.Future[_Given]]:
         return [future for future in self._waiting.get(job_id, ()) if not future.done()]
 
 

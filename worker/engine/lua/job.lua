@@ -60,7 +60,7 @@ local function conclude(job, state, out, ttl_ms, stream_max, more)
       redis.call('XADD', P .. 'outcomes', 'MAXLEN', '~', stream_max, '*',
         'job_id', id, 'kind', job.actor, 'site', site_name(job), 'state', state, 'outcome', out)
     end
-    redis.call('PUBLISH', P .. 'done:' .. id, state)
+    redis.call('PUBLISH', P .. 'done:' .. id, job.mode == 'job' and out or state)
   end
   redis.call('PEXPIRE', job_key(id), ttl_ms)
   -- There is a history once an attempt was followed by another, or by a burial.
