@@ -122,7 +122,7 @@ def test_finish_does_all_in_one_step(queue: Queue) -> None:
         assert queue.finish(lease, outcome='{"x":1}', attempt='{"status":200}')
         heard = listener.get_message(timeout=1)
     assert heard is not None
-    assert heard["data"] == b"succeeded"
+    assert heard["data"] == b'{"x":1}'
     record = queue.record("a")
     assert (record["state"], record["attempts"], record["last"]) == (
         "succeeded", "1", '{"status":200}',
