@@ -9,7 +9,7 @@ PACKAGES := worker schemas
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help install demo test faults check lint types layers docs site bench worker sandbox clean
+.PHONY: help install demo test faults check lint types layers docs site bench bench-full bench-engine bench-peers worker sandbox clean
 
 help: ## list what there is
 	@awk 'BEGIN {FS = ":[^#]*## "} /^[a-z-]+:[^#]*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -51,8 +51,23 @@ docs: $(STAMP) ## write the generated pages anew
 site: $(STAMP) ## build the pages in docs/ as a site in build/site
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet --config-file docs/theme/mkdocs.yml
 
-bench: $(STAMP) ## measure the engine beside dramatiq's stock broker
+bench: bench-peers ## measure beside other queues, under 5 minutes
+	$(BIN)/python -m benchmarks.side_by_side --quick
+
+bench-full: bench-peers ## the full one, 20 minutes; writes docs/benchmarks.md
+	$(BIN)/python -m benchmarks.side_by_side --full
+
+bench-engine: $(STAMP) ## the engine beside dramatiq's stock broker
 	$(BIN)/python -m benchmarks.engine
+
+bench-peers: $(STAMP) build/bench-venv/.installed build/bench-venv-arq/.installed
+
+build/bench-venv/.installed: benchmarks/peers/requirements.txt
+build/bench-venv-arq/.installed: benchmarks/peers/requirements_arq.txt
+build/bench-venv/.installed build/bench-venv-arq/.installed:
+	$(PYTHON) -m venv $(@D)
+	$(@D)/bin/python -m pip install --quiet --disable-pip-version-check --requirement $<
+	@touch $@
 
 worker: $(STAMP) ## a worker fleet on this machine's settings
 	@$(BIN)/largesse worker

@@ -36,6 +36,9 @@ class _Waits(Queue, Protocol):
     def pages(self) -> Mapping[int, list[str]]:
         """Give the published pages by job."""
 
+    def close(self) -> None:
+        """Close the connections."""
+
 
 class Driver:
     """Handle of the driver's process; a context manager.
@@ -123,6 +126,9 @@ class _ByList:
         self._note(self._redis.lrange(PAGES, 0, -1))
         return self._seen
 
+    def close(self) -> None:
+        self._redis.close()
+
     def _note(self, entries: Iterable[bytes]) -> None:
         for entry in entries:
             job, _, page = entry.decode().partition(" ")
@@ -167,6 +173,7 @@ def _main(module: str) -> None:
                 found = {"pages": queue.pages()}
         sys.stdout.write(json.dumps(found) + "\n")
         sys.stdout.flush()
+    queue.close()
 
 
 if __name__ == "__main__":

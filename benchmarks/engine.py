@@ -83,7 +83,7 @@ GOALS = {
 HEAD = (
     "# The engine, measured beside the stock broker",
     "",
-    "Written by `python -m benchmarks.engine` (`make bench`). One run on one machine; read",
+    "Written by `python -m benchmarks.engine` (`make bench-engine`). One run on one machine; read",
     "the ratios, not the absolute figures. Each value is the median of the rounds, in brackets",
     "their spread (largest less smallest, in % of the median).",
     "",

@@ -112,9 +112,13 @@ class Fleet:
                 words = self.log.read_text(errors="replace")[-2000:]
                 raise RuntimeError(f"a worker ended with {top.returncode}:\n{words}")
 
+    def look(self) -> None:
+        """Look at the memory once."""
+        self.peak_mib = max(self.peak_mib, sum(_pss_kib(pid) for pid in self.pids()) / 1024)
+
     def _watching(self) -> None:
         while not self._ended.wait(LOOK_S):
-            self.peak_mib = max(self.peak_mib, sum(_pss_kib(pid) for pid in self.pids()) / 1024)
+            self.look()
 
 
 def _stat(pid: int) -> list[str]:

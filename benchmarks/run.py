@@ -128,6 +128,7 @@ def throughput(server: Server, setup: Setup, shape: Shape, *, jobs: int) -> dict
             at.api.release()
             _await(server, setup, at, before.pages + jobs)
             after = _spent(server, setup, at)
+            fleet.look()
             _await(server, setup, at, total)
         prove(range(1, total + 1), at.api.pages(), at.driver.pages())
     done, wall_s = after.pages - before.pages, after.at_s - before.at_s
@@ -147,18 +148,18 @@ def throughput(server: Server, setup: Setup, shape: Shape, *, jobs: int) -> dict
     }
 
 
-def idle(server: Server, setup: Setup, *, jobs: int) -> dict[str, Any]:
+def idle(server: Server, setup: Setup, shape: Shape, *, jobs: int) -> dict[str, Any]:
     """Send single jobs to idle workers and take the time to each page.
 
     Args:
         server: Redis.
-        setup: which, in the form of the main table.
+        setup: which.
+        shape: how it is run.
         jobs: how many; the first tenth warms up and is not counted.
 
     Raises:
         WrongPagesError: pages are lost, doubled or mixed up.
     """
-    shape = Shape(0, setup.processes, setup.in_flight)
     with _started(server, setup, shape) as at, at.fleet as fleet:
         found = at.driver.idle(jobs, gap_s=GAP_S)
         fleet.check()

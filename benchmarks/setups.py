@@ -15,7 +15,7 @@ from benchmarks.work import KEY, PAGES, SITE
 from worker.embedded import free_port
 from worker.engine.keys import Keyspace
 
-__all__ = ["OURS", "ROOT", "SETUPS", "STOCK", "Setup"]
+__all__ = ["BUILD", "OURS", "ROOT", "SETUPS", "STOCK", "Setup"]
 
 ROOT: Final = Path(__file__).parent.parent
 BUILD: Final = ROOT / "build"
@@ -35,6 +35,7 @@ class Setup:
         venv: folder of its environment in `build`; None for the one that this process runs in.
         in_flight: calls in flight of a process in the main table; 256 where it can.
         processes: worker processes in the main table.
+        is_peer: whether it is something that a user would pick.
         about: what it is, for the page.
     """
 
@@ -46,6 +47,7 @@ class Setup:
     venv: str | None = "bench-venv"
     in_flight: int = 256
     processes: int = 2
+    is_peer: bool = True
 
     @property
     def python(self) -> Path:
@@ -117,9 +119,10 @@ OURS: Final = Setup(
     commands=lambda bin_, processes, in_flight: [
         [f"{bin_}/largesse", "worker", f"--processes={processes}", f"--concurrency={in_flight}"]
     ],
-    rates=(4_000, 3_000),
+    rates=(5_000, 4_000),
     about="`largesse worker`, every feature on",
     venv=None,
+    is_peer=False,
 )
 STOCK: Final = Setup(
     name="dramatiq threads, httpx",
@@ -134,7 +137,7 @@ STOCK: Final = Setup(
             f"--threads={in_flight}",
         ]
     ],
-    rates=(600, 600),
+    rates=(1_000, 900),
     about="stock broker, sync actors on threads, a pooled client of one connection a thread",
 )
 
@@ -167,8 +170,9 @@ SETUPS: Final = (
         name="floor",
         module="floor",
         commands=_module("floor"),
-        rates=(12_000, 4_500),
+        rates=(20_000, 5_000),
         about="a bare asyncio script with a client of its own on uvloop; it promises nothing",
+        is_peer=False,
     ),
     OURS,
     STOCK,
@@ -183,14 +187,14 @@ SETUPS: Final = (
                 f"--threads={in_flight}",
             ]
         ],
-        rates=(900, 800),
+        rates=(1_000, 900),
         about="the same on gevent",
     ),
     Setup(
         name="taskiq, aiohttp",
         module="taskiq_aiohttp",
         commands=_taskiq("taskiq_aiohttp"),
-        rates=(2_000, 1_800),
+        rates=(1_600, 1_400),
         about="list broker, uvloop, orjson",
     ),
     Setup(
@@ -204,7 +208,7 @@ SETUPS: Final = (
         name="arq, aiohttp",
         module="arq_aiohttp",
         commands=_module("arq_aiohttp"),
-        rates=(900, 900),
+        rates=(1_500, 1_300),
         about="uvloop, results off, polls every 20 ms",
         venv="bench-venv-arq",
     ),
@@ -212,7 +216,7 @@ SETUPS: Final = (
         name="huey greenlets, httpx",
         module="huey_greenlets",
         commands=_module("huey_greenlets"),
-        rates=(1_000, 900),
+        rates=(1_200, 1_000),
         about="results off, blocking reads",
     ),
     Setup(

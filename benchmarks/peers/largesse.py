@@ -45,6 +45,10 @@ class _Jobs:
             found.setdefault(self._number(outcome["job_id"]), []).append(page)
         return found
 
+    def close(self) -> None:
+        self._producer.close()
+        self._redis.close()
+
     def _number(self, job_id: str) -> int:
         while job_id not in self._numbers:
             job = len(self._numbers) + 1
