@@ -16,6 +16,10 @@ from worker import JobHandle
 pytestmark = pytest.mark.browser
 
 MISSING = {"subscription_items": [{"item_price_id": "missing_1"}]}
+CHARTS = (
+    "Jobs a minute, by outcome", "From enqueue to result", "Calls of the API",
+    "Waiting and in flight", "Age of the oldest waiting job", "429s and other retries a minute",
+)  # fmt: skip
 GOOD = {"subscription_items": [{"item_price_id": "private-plan", "quantity": 2}]}
 
 
@@ -28,6 +32,7 @@ def page(browser: BrowserContext, stack: Any) -> Iterator[Page]:
     opened.on("pageerror", lambda error: problems.append(str(error)))
     yield opened
     opened.close()
+    stack.sandbox.admin.set(latency_ms=0)
     stack.sandbox.admin.clear_faults()
     stack.desk.resume("acme-test")
     stack.desk.set_rate("acme-test", None)
@@ -53,8 +58,9 @@ def test_overview_counts_what_the_fleet_does(page: Page, stack: Any) -> None:
     """Cards, charts and workers are there, and the events keep them fresh by themselves."""
     page.goto(stack.url)
     expect(page.get_by_role("heading", name="Overview")).to_be_visible()
-    for title in ("Jobs a minute, by outcome", "From enqueue to result", "Calls of the API"):
+    for title in CHARTS:
         expect(page.get_by_role("img", name=title)).to_be_visible()
+        expect(page.locator("summary").filter(has_text=title.split(",")[0])).to_be_visible()
     live = page.locator("#live")
     expect(live).to_have_attribute("data-updates", re.compile(r"\d"))
     stack.sandbox.admin.set(latency_ms=2500)
@@ -71,6 +77,49 @@ def test_overview_counts_what_the_fleet_does(page: Page, stack: Any) -> None:
     expect(places.get_by_role("cell", name="acme-test")).to_be_visible(timeout=15_000)
     expect(places.get_by_role("cell", name="gift-checkout")).to_be_visible()
     expect(page.locator("rect.bar-succeeded").first).to_be_attached()
+
+
+def test_overview_lists_workers_that_wait_for_work(page: Page, stack: Any) -> None:
+    """A worker that holds no job is there, idle, with its size, its version and its last word."""
+    page.goto(stack.url)
+    row = page.locator('[data-live="workers"]').get_by_role("row").nth(1)
+    expect(row).to_contain_text("idle")
+    expect(row).to_contain_text("0 of 8")
+    expect(row).to_contain_text(re.compile(r"\d s ago"))
+
+
+def test_overview_draws_depth_and_retries(page: Page, stack: Any) -> None:
+    """What waits behind a paused site is drawn, and so are 429s, each also as numbers."""
+    stack.sandbox.admin.add_fault("throttle", times=1)
+    ended(stack.producer.gift_checkout(GOOD), "succeeded")
+    stack.desk.pause("acme-test")
+    jobs = [stack.producer.gift_checkout(GOOD) for _ in range(3)]
+    page.goto(f"{stack.url}/?site=acme-test")
+    waiting = page.locator('[data-live="cards"] div').filter(has_text="Waiting")
+    expect(waiting).to_contain_text("3")
+    chart = page.locator('[data-live="charts"]')
+    expect(chart.locator("rect.bar-429s").first).to_be_attached(timeout=15_000)
+    expect(chart.locator("polyline.line-waiting, circle.line-waiting").first).to_be_attached(
+        timeout=15_000
+    )
+    page.reload()
+    page.locator("summary").filter(has_text="429s and other retries").click()
+    numbers = page.get_by_role("region", name="429s and other retries a minute, as numbers")
+    expect(numbers.get_by_role("columnheader", name="429s")).to_be_visible()
+    for job in jobs:
+        job.cancel()
+
+
+def test_overview_says_when_redis_is_away(page: Page, stack: Any) -> None:
+    """The page that is open says so and goes on when it is back; a new one says it whole."""
+    page.goto(stack.url)
+    expect(page.locator("#live")).to_have_attribute("data-updates", re.compile(r"\d"))
+    stack.server.pause()
+    try:
+        expect(page.locator("#pulse")).to_contain_text("trying again", timeout=20_000)
+    finally:
+        stack.server.resume()
+    expect(page.locator("#pulse")).to_be_empty(timeout=20_000)
 
 
 def test_overview_can_be_paused_and_narrowed(page: Page, stack: Any) -> None:
@@ -108,6 +157,111 @@ def test_job_is_found_by_key_and_page(page: Page, stack: Any) -> None:
     assert hosted.url not in page.content()
     page.get_by_role("button", name="Show values of the result").click()
     expect(page.get_by_label("Result as JSON")).to_contain_text(hosted.url)
+
+
+def test_jobs_are_found_by_what_they_are(page: Page, stack: Any) -> None:
+    """Site, kind, state, code and time each leave others out; a slip of a time is explained."""
+    good = ended(stack.producer.gift_checkout(GOOD), "succeeded")
+    dead = ended(stack.producer.gift_checkout(MISSING), "failed")
+    offer = ended(stack.producer.personalized_offer({**OFFER, "customer_id": "y"}), "succeeded")
+    page.goto(f"{stack.url}/jobs")
+
+    def found(*wanted: JobHandle) -> None:
+        page.get_by_role("button", name="Search").click()
+        for job in (good, dead, offer):
+            expect(page.get_by_role("link", name=job.id)).to_have_count(int(job in wanted))
+
+    page.get_by_label("Site", exact=True).select_option("acme-test")
+    found(good, dead, offer)
+    page.get_by_label("Kind", exact=True).select_option("gift_checkout")
+    found(good, dead)
+    page.get_by_label("Code, class or status").fill("resource_not_found")
+    found(dead)
+    page.get_by_label("Code, class or status").fill("")
+    page.get_by_label("State", exact=True).select_option("succeeded")
+    found(good)
+    page.get_by_label("Until").fill("1h")
+    found()
+    page.get_by_label("Until").fill("")
+    page.get_by_label("Since").fill("yesterday")
+    page.get_by_role("button", name="Search").click()
+    expect(page.get_by_text("“Since” is no time: write 30m")).to_be_visible()
+    expect(page.get_by_label("Since")).to_have_attribute("aria-invalid", "true")
+
+
+def test_read_only_shows_and_moves_nothing(page: Page, stack: Any) -> None:
+    """No button of a move is there, values stay hidden, and a forged form is refused."""
+    job = ended(stack.producer.gift_checkout(MISSING), "failed")
+    url = stack.open("--read-only")
+    for path in ("/", "/jobs", f"/jobs/{job.id}", "/sites", "/dead", "/held", "/audit"):
+        page.goto(f"{url}{path}")
+        expect(page.get_by_text("read-only")).to_be_visible()
+        for name in (
+            "Replay",
+            "Discard",
+            "Cancel",
+            "Pause acme-test",
+            "Change the rate",
+            "Show v",
+        ):
+            expect(page.get_by_role("button", name=name)).to_have_count(0)
+    page.goto(f"{url}/jobs/{job.id}")
+    expect(page.get_by_text("Values are hidden.")).to_be_visible()
+    answer = page.request.post(f"{url}/jobs/{job.id}/discard", form={"csrf": "x"})
+    assert answer.status == 403
+    assert job.state() == "failed"
+
+
+def test_dead_job_is_discarded_from_its_page(page: Page, stack: Any) -> None:
+    """It leaves the dead letters, its outcome stays, and it cannot be replayed any more."""
+    job = ended(stack.producer.gift_checkout(MISSING), "failed")
+    page.goto(f"{stack.url}/jobs/{job.id}")
+    page.get_by_role("button", name="Discard").click()
+    expect(page.get_by_text("It is discarded.")).to_be_visible()
+    expect(page.get_by_role("region", name="Moves")).to_contain_text("not possible")
+    page.goto(f"{stack.url}/dead")
+    expect(page.locator(f'input[value="{job.id}"]')).to_have_count(0)
+    assert job.state() == "failed"
+
+
+def test_running_job_is_cancelled_after_its_attempt(page: Page, stack: Any) -> None:
+    """The page of a job that runs says so, and what a cancel will do."""
+    stack.sandbox.admin.add_fault("error", status=503, times=1)
+    stack.sandbox.admin.set(latency_ms=2_000)
+    job = ended(stack.producer.gift_checkout(GOOD), "running")
+    page.goto(f"{stack.url}/jobs/{job.id}")
+    expect(page.get_by_role("region", name="Timeline")).to_contain_text("runs now, delivery 1")
+    expect(page.get_by_role("region", name="Moves")).to_contain_text("after this attempt")
+    page.get_by_role("button", name="Cancel").click()
+    expect(page.get_by_text("It runs, and ends as cancelled after this attempt.")).to_be_visible()
+    stack.sandbox.admin.set(latency_ms=0)
+    ended(job, "cancelled")
+    page.reload()
+    timeline = page.get_by_role("region", name="Timeline")
+    expect(timeline).to_contain_text("503")
+    expect(timeline).to_contain_text("cancelled")
+
+
+def test_moves_are_made_with_the_keyboard_alone(page: Page, stack: Any) -> None:
+    """A site is paused and resumed without a mouse; what was done is said aloud."""
+    page.goto(f"{stack.url}/sites")
+    page.get_by_label("Reason").focus()
+    page.keyboard.type("lunch")
+    page.keyboard.press("Tab")
+    expect(page.locator(":focus")).to_have_text("Pause acme-test")
+    page.keyboard.press("Enter")
+    expect(page.get_by_role("status")).to_contain_text("acme-test is paused.")
+    page.get_by_role("button", name="Resume acme-test").focus()
+    page.keyboard.press("Space")
+    expect(page.get_by_role("status")).to_contain_text("acme-test goes on.")
+
+
+def test_page_that_is_not_there_leads_back(page: Page, stack: Any) -> None:
+    """A job that nobody knows is told in words, with the way back."""
+    answer = page.request.get(f"{stack.url}/jobs/{'0' * 32}")
+    assert answer.status == 404
+    assert "dropped by age" in answer.text()
+    assert '<a href="/">Overview</a>' in answer.text()
 
 
 def test_dead_job_is_replayed_from_its_page(page: Page, stack: Any) -> None:

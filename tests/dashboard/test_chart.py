@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from worker.dashboard.chart import HEIGHT, WIDTH, bars, lines
+from worker.dashboard.chart import HEIGHT, WIDTH, bars, levels, lines
 
 MINUTE = 60_000
 #: Three minutes up to 00:15.
@@ -69,3 +69,19 @@ def test_axis_ends_at_a_round_number(value: int, top: int) -> None:
     chart = bars([0], {0: {"succeeded": value}})
     assert chart.y_ticks[-1].text == f"{top}"
     assert float(chart.y_ticks[1].text) == top / 2
+
+
+def test_levels_stand_on_zero() -> None:
+    """Numbers are drawn from zero up to a round number; what was not noted is a gap."""
+    chart = levels(MINUTES, {"waiting": {MINUTES[0]: 0, MINUTES[2]: 7}})
+    low, high = chart.dots["waiting"]
+    assert (low[1], high[1]) == (HEIGHT, pytest.approx(HEIGHT * 0.3))
+    assert [tick.text for tick in chart.y_ticks] == ["0", "5", "10"]
+    assert chart.rows == [("00:13", [0]), ("00:14", [None]), ("00:15", [7])]
+
+
+def test_bars_take_other_names() -> None:
+    """What is stacked and in which order is the caller's."""
+    chart = bars(MINUTES, {MINUTES[0]: {"a": 1, "b": 2, "c": 9}}, order=("b", "a"))
+    assert chart.names == ["b", "a"]
+    assert [bar.name for bar in chart.bars] == ["b", "a"]

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Final
 
-__all__ = ["Bar", "Bars", "Lines", "Tick", "bars", "lines"]
+__all__ = ["Bar", "Bars", "Lines", "Tick", "bars", "levels", "lines"]
 
 #: Size of the drawing area in its own units; the page scales it.
 WIDTH: Final = 600
@@ -44,7 +44,7 @@ class Bars:
 
     Attributes:
         bars: rectangles.
-        names: outcomes that occur, in their order.
+        names: of what occurs, in their order.
         x_ticks, y_ticks: marks.
         rows: the same as numbers: time and one number for each of the names.
     """
@@ -64,7 +64,7 @@ class Lines:
         paths: name to the points of each unbroken piece, as an SVG polyline has them.
         dots: name to single points that no line reaches.
         x_ticks, y_ticks: marks.
-        rows: the same as numbers: time and one number of seconds, or None, for each of the names.
+        rows: the same as numbers: time and one number, or None, for each of the names.
         names: of the lines.
     """
 
@@ -76,14 +76,20 @@ class Lines:
     names: list[str]
 
 
-def bars(minutes: Sequence[int], values: Mapping[int, Mapping[str, int]]) -> Bars:
+def bars(
+    minutes: Sequence[int],
+    values: Mapping[int, Mapping[str, int]],
+    *,
+    order: Sequence[str] = ORDER,
+) -> Bars:
     """Draw stacked bars.
 
     Args:
         minutes: Unix ms of all minutes, in order, empty ones too.
-        values: minute to outcome to count.
+        values: minute to name to count.
+        order: names from the axis up.
     """
-    names = [name for name in ORDER if any(one.get(name) for one in values.values())]
+    names = [name for name in order if any(one.get(name) for one in values.values())]
     top = _nice(max((sum(one.values()) for one in values.values()), default=0))
     step = WIDTH / max(1, len(minutes))
     drawn: list[Bar] = []
@@ -113,6 +119,37 @@ def lines(minutes: Sequence[int], values: Mapping[str, Mapping[int, float | None
     """
     measured = [x for one in values.values() for x in one.values() if x is not None]
     low, decades = _decades(measured)
+
+    def part(value: float) -> float:
+        return math.log10(max(value, 10.0**low) / 10.0**low) / decades
+
+    y_ticks = [
+        Tick(round(HEIGHT - HEIGHT * place / decades, 2), _duration(10.0 ** (low + place)))
+        for place in range(0, decades + 1, 1 + decades // 4)
+    ]
+    return _plot(minutes, values, part, y_ticks)
+
+
+def levels(minutes: Sequence[int], values: Mapping[str, Mapping[int, float | None]]) -> Lines:
+    """Draw lines of numbers, on an axis from zero.
+
+    Args:
+        minutes: Unix ms of all minutes, in order.
+        values: name to minute to number; a minute without is a gap.
+    """
+    top = _nice(
+        max((x for one in values.values() for x in one.values() if x is not None), default=0)
+    )
+    return _plot(minutes, values, lambda value: value / top, _levels(top))
+
+
+def _plot(
+    minutes: Sequence[int],
+    values: Mapping[str, Mapping[int, float | None]],
+    part: Callable[[float], float],
+    y_ticks: list[Tick],
+) -> Lines:
+    """Turn numbers into places: `part` says how far up a number is, 0 to 1."""
     step = WIDTH / max(1, len(minutes))
     paths: dict[str, list[str]] = {}
     dots: dict[str, list[tuple[float, float]]] = {}
@@ -123,18 +160,13 @@ def lines(minutes: Sequence[int], values: Mapping[str, Mapping[int, float | None
             if value is None:
                 pieces.append([])
             else:
-                part = math.log10(max(value, 10.0**low) / 10.0**low) / decades
-                y = HEIGHT - min(1.0, part) * HEIGHT
+                y = HEIGHT - min(1.0, part(value)) * HEIGHT
                 pieces[-1].append((round((place + 0.5) * step, 2), round(y, 2)))
         paths[name] = [
             " ".join(f"{x},{y}" for x, y in piece) for piece in pieces if len(piece) > 1
         ]
         dots[name] = [piece[0] for piece in pieces if len(piece) == 1]
     rows = [(_clock(minute), [one.get(minute) for one in values.values()]) for minute in minutes]
-    y_ticks = [
-        Tick(round(HEIGHT - HEIGHT * place / decades, 2), _duration(10.0 ** (low + place)))
-        for place in range(0, decades + 1, 1 + decades // 4)
-    ]
     return Lines(paths, dots, _times(minutes), y_ticks, rows, list(values))
 
 

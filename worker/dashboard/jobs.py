@@ -45,27 +45,29 @@ def routes(house: House) -> list[Route]:
 def _search(house: House, request: Request) -> Response:
     given = {
         name: request.query_params.get(name, "").strip()
-        for name in ("q", "site", "kind", "state", "since")
+        for name in ("q", "site", "kind", "state", "code", "since", "until")
     }
-    now_ms, problem, since_ms = house.desk.now_ms(), None, None
-    if given["since"]:
+    now_ms, problems, times = house.desk.now_ms(), {}, dict.fromkeys(("since", "until"))
+    for name in times:
         try:
-            since_ms = parse_since(given["since"], now_ms)
+            times[name] = parse_since(given[name], now_ms) if given[name] else None
         except ValueError as error:
-            problem = f"“Since” {error}."
+            problems[name] = f"“{name.title()}” {error}."
     states = frozenset({JobState(given["state"])}) if given["state"] in set(JobState) else None
     shared: dict[str, Any] = {
         "site": given["site"] or None,
         "kind": given["kind"] or None,
         "states": states or frozenset(JobState),
-        "since_ms": since_ms,
+        "code": given["code"] or None,
+        "since_ms": times["since"],
+        "until_ms": times["until"],
         "limit": ROWS,
     }
-    found = Found([], False) if problem else _find(house, given["q"], shared)
+    found = Found([], False) if problems else _find(house, given["q"], shared)
     names = sorted({site.name for site in house.desk.sites()} | set(house.settings.sites))
     return render(
         house, request, "jobs.html", given=given, found=found, names=names, kinds=KINDS,
-        states=list(JobState), now_ms=now_ms, problem=problem, counts=house.desk.counts(),
+        states=list(JobState), now_ms=now_ms, problems=problems, counts=house.desk.counts(),
     )  # fmt: skip
 
 

@@ -13,12 +13,18 @@ from collections.abc import Iterator
 from typing import Final
 
 import uvicorn
+from starlette.concurrency import run_in_threadpool
 
 from worker.dashboard.app import create_app
 from worker.dashboard.house import House
+from worker.errors import BrokerError
 
 __all__ = ["bind", "serve"]
 
+#: Seconds between two tries to note how deep the queue is; the first of a minute counts.
+RECORD_S: Final = 15.0
+#: Seconds in which the process's end is noticed.
+LOOK_S: Final = 0.25
 #: Seconds that requests in progress get when the process is asked to end.
 GRACE_S: Final = 2
 
@@ -57,6 +63,7 @@ class _Server(uvicorn.Server):
         super().__init__(config)
         self._house = house
         self._url = url
+        self._recording: asyncio.Task[None] | None = None
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
@@ -76,6 +83,18 @@ class _Server(uvicorn.Server):
         ready = {"event": "dashboard.ready", "url": self._url, "pid": os.getpid()}
         sys.stdout.write(json.dumps(ready) + "\n")
         sys.stdout.flush()
+        self._recording = asyncio.create_task(_record_depths(self._house), name="depths")
+
+
+async def _record_depths(house: House) -> None:
+    """Note how deep the queue is, minute by minute: no worker may be there to do it."""
+    while not house.stopping.is_set():
+        with contextlib.suppress(BrokerError):
+            await run_in_threadpool(house.desk.record_depth)
+        for _ in range(round(RECORD_S / LOOK_S)):
+            if house.stopping.is_set():
+                return
+            await asyncio.sleep(LOOK_S)
 
 
 def serve(house: House, sock: socket.socket) -> None:

@@ -9,7 +9,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from worker.dashboard.chart import Bars, Lines, bars, lines
+from worker.dashboard.chart import Bars, Lines, bars, levels, lines
+from worker.observe.depths import Depth
 from worker.observe.figures import Times
 from worker.observe.series import Point, merge
 from worker.operator import Operator, SiteState
@@ -35,7 +36,8 @@ class Snapshot:
         hour: all that workers did in the last hour, or None when they did nothing.
         minute: the same of the last whole minute.
         rows: the hour of each site and kind, in order.
-        jobs, way, api: charts.
+        jobs, way, api, depth, oldest, troubles: charts.
+        site: the site whose waiting and running jobs are counted; all when None.
     """
 
     now_ms: int
@@ -50,10 +52,20 @@ class Snapshot:
     jobs: Bars
     way: Lines
     api: Lines
+    depth: Lines
+    oldest: Lines
+    troubles: Bars
+    site: str | None
+
+    @property
+    def _own_sites(self) -> list[SiteState]:
+        return [one for one in self.sites if _belongs(one.name, self.site)]
 
     @property
     def waiting(self) -> int:
-        """Jobs in all lines."""
+        """Jobs in the lines."""
+        if self.site is not None:
+            return sum(one.backlog for one in self._own_sites)
         return sum(sum(one.waiting.values()) for one in self.queues)
 
     @property
@@ -64,12 +76,23 @@ class Snapshot:
     @property
     def running(self) -> int:
         """Jobs in the hands of workers."""
+        if self.site is not None:
+            return sum(one.in_flight for one in self._own_sites)
         return sum(one.running for one in self.queues)
 
     @property
     def oldest_ms(self) -> int:
         """How long the oldest waiting job has waited, ms."""
+        if self.site is not None:
+            return max((one.oldest_ms(self.now_ms) for one in self._own_sites), default=0)
         return max((one.oldest_ms(self.now_ms) for one in self.queues), default=0)
+
+    @property
+    def unwell(self) -> list[WorkerState]:
+        """Workers that are there and take no jobs, or were lost."""
+        return [
+            one for one in self.workers if one.state(self.now_ms) in {"stuck", "lost", "silent"}
+        ]
 
     @property
     def held_back(self) -> list[SiteState]:
@@ -82,8 +105,8 @@ def take(desk: Operator, site: str | None = None, kind: str | None = None) -> Sn
 
     Args:
         desk: the looks.
-        site: figures of this one alone; of all when None. Depths are always of all.
-        kind: the same.
+        site: figures of this one alone; of all when None.
+        kind: the same of what ran; what waits is told apart by site alone.
 
     Raises:
         BrokerUnavailableError: Redis is away.
@@ -97,6 +120,7 @@ def take(desk: Operator, site: str | None = None, kind: str | None = None) -> Sn
     this_minute = now_ms - now_ms % MINUTE_MS
     minutes = [this_minute - MINUTE_MS * ago for ago in reversed(range(MINUTES))]
     by_minute = _by_minute(points)
+    depths = {one.minute_ms: one for one in desk.depths(MINUTES)}
     return Snapshot(
         now_ms=now_ms,
         queues=desk.queues(),
@@ -110,6 +134,26 @@ def take(desk: Operator, site: str | None = None, kind: str | None = None) -> Sn
         jobs=bars(minutes, {minute: one.outcomes for minute, one in by_minute.items()}),
         way=_quantiles(minutes, {minute: one.way for minute, one in by_minute.items()}),
         api=_quantiles(minutes, {minute: one.api for minute, one in by_minute.items()}),
+        depth=levels(
+            minutes,
+            {
+                "waiting": {at: _total(one, "waiting", site) for at, one in depths.items()},
+                "in flight": {at: _in_flight(one, site) for at, one in depths.items()},
+            },
+        ),
+        oldest=lines(
+            minutes,
+            {"oldest": {at: _oldest_s(one, site) for at, one in depths.items()}},
+        ),
+        troubles=bars(
+            minutes,
+            {
+                at: {"429s": one.throttled, "other retries": max(0, one.retries - one.throttled)}
+                for at, one in by_minute.items()
+            },
+            order=("429s", "other retries"),
+        ),
+        site=site,
     )
 
 
@@ -138,6 +182,30 @@ class Snapshots:
             }
             self._kept[site, kind] = (now, fresh)
             return fresh
+
+
+def _belongs(name: str, site: str | None) -> bool:
+    """Say whether a budget is of a site: one of its own has the name of its site in front."""
+    return site is None or name.partition("/")[0] == site
+
+
+def _total(depth: Depth, name: str, site: str | None) -> int:
+    found = [
+        depth.total(name, place)
+        for place in {place for place, what in depth.numbers if what == name}
+        if _belongs(place, site)
+    ]
+    return max(found, default=0) if name == "oldest_ms" else sum(found)
+
+
+def _oldest_s(depth: Depth, site: str | None) -> float | None:
+    """Give the age in seconds; nothing where nothing waits."""
+    return _total(depth, "oldest_ms", site) / 1000 or None
+
+
+def _in_flight(depth: Depth, site: str | None) -> int:
+    """Count the jobs in the hands of workers; those of no site count in the whole alone."""
+    return depth.total("running") if site is None else _total(depth, "in_flight", site)
 
 
 def _by_minute(points: Sequence[Point]) -> dict[int, Point]:

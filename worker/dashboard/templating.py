@@ -20,7 +20,8 @@ __all__ = ["fragment", "render"]
 _TONES: Final = {
     "succeeded": "good", "open": "good", "failed": "bad", "expired": "bad", "parked": "bad",
     "held": "warn", "paused": "warn", "full": "warn", "cancelled": "", "running": "busy",
-    "waiting": "busy",
+    "waiting": "busy", "busy": "busy", "idle": "good", "stuck": "bad", "lost": "bad",
+    "silent": "warn", "stopping": "warn",
 }  # fmt: skip
 #: Stands where there is nothing.
 NONE: Final = "\N{EN DASH}"
@@ -60,6 +61,7 @@ _TEMPLATES.filters |= {
     "kind": lambda kind: str(kind).replace("_", "-"),
     "pretty": lambda value: json.dumps(value, indent=2, ensure_ascii=False),
     "tone": lambda state: _TONES.get(str(state), ""),
+    "slug": lambda name: str(name).replace(" ", "-"),
     "number": lambda value: f"{value:,}",
     "mib": lambda value: f"{value / (1 << 20):,.1f} MiB",
 }
