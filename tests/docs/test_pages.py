@@ -16,7 +16,7 @@ from rig.command import clean
 from rig.server import free_port
 from rig.system import System
 
-from worker import Settings
+from worker import JobState, Settings
 from worker.dashboard.options import PASSWORD, TOKEN
 from worker.dashboard.options import VARIABLES as DASHBOARD
 from worker.variables import SITE_VARIABLES, VARIABLES, retry_variables
@@ -174,3 +174,14 @@ def test_sites_example_is_read(tmp_path: Path) -> None:
     assert settings.default_site == "acme"
     assert settings.site("acme").budget_per_minute == 800
     assert settings.site("globex").budgets == ("globex", "globex/grow")
+
+
+def test_drawing_of_the_states_is_part_of_the_diagram() -> None:
+    """Each arrow of the picture is one of the text under its script's name; no state is missing."""
+    picture = (DOCS / "images" / "job_states.svg").read_text(encoding="utf-8")
+    diagram = re.findall(r"(\S+) --> (\S+): (.+)", PAGES["job_states.md"])
+    arrows = {(one, other, name) for one, other, names in diagram for name in names.split(", ")}
+    drawn = re.findall(r'(?:data-from="(\w+)" )?data-to="(\w+)" data-script="(\w+)"', picture)
+    assert len(drawn) == picture.count("data-to=") > 10
+    assert {(one or "[*]", other, name) for one, other, name in drawn} <= arrows
+    assert set(re.findall(r'class="t">(\w+)<', picture)) == {state.value for state in JobState}
