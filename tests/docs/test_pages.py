@@ -177,7 +177,7 @@ def test_sites_example_is_read(tmp_path: Path) -> None:
 
 
 def test_drawing_of_the_states_is_part_of_the_diagram() -> None:
-    """Each arrow of the picture is one of the text under its script's name; no state is missing."""
+    """Each arrow of the picture is one of the text, under its script; no state is missing."""
     picture = (DOCS / "images" / "job_states.svg").read_text(encoding="utf-8")
     diagram = re.findall(r"(\S+) --> (\S+): (.+)", PAGES["job_states.md"])
     arrows = {(one, other, name) for one, other, names in diagram for name in names.split(", ")}
