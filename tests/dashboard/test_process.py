@@ -7,6 +7,7 @@ import socket
 
 import httpx
 import pytest
+import redis
 from rig.command import Command, clean
 from rig.processes import Processes
 from rig.waiting import until
@@ -30,6 +31,31 @@ def test_dashboard_streams_and_ends_at_once(redis_url: str, spawn: Processes) ->
         process.terminate()
         assert process.wait(8) == 0
     assert process.output().count("\n") == 1
+
+
+def test_dashboard_logs_a_page_that_breaks_without_its_values(
+    redis_url: str, spawn: Processes
+) -> None:
+    """A fault of our own is one redacted line; the person is told that the log says more."""
+    with redis.Redis.from_url(redis_url) as client:
+        client.set("{largesse:0}:audit", "canary@example.com")
+    process = spawn(
+        ["python", "-m", "worker.cli", "dashboard", "--port", "0"],
+        env=clean({"LARGESSE_REDIS_URL": redis_url}), name="dashboard",
+    )  # fmt: skip
+    url = json.loads(until(process.output, timeout_s=30, what="the dashboard"))["url"]
+    answer = httpx.get(f"{url}/audit?q=canary@example.com")
+    assert answer.status_code == 500
+    assert "The log of this process says more." in answer.text
+
+    def line() -> dict[str, str]:
+        lines = [json.loads(one) for one in process.output().splitlines()]
+        return next(one for one in lines if one.get("level") == "error")
+
+    found = until(lambda: "error" in process.output() and line(), what="the line")
+    assert found["logger"] == "uvicorn.error"
+    assert "ResponseError" in found["traceback"]
+    assert "canary" not in process.output()
 
 
 def test_dashboard_says_that_redis_is_away(free_port: int, spawn: Processes) -> None:

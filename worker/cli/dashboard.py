@@ -38,6 +38,7 @@ def dashboard(
         from worker.dashboard.house import House  # noqa: PLC0415 - Starlette is heavy
         from worker.dashboard.options import Options  # noqa: PLC0415
         from worker.dashboard.server import bind, serve  # noqa: PLC0415
+        from worker.observe import logs  # noqa: PLC0415
     except ModuleNotFoundError as error:
         need = f"{error.name} is not installed. Install it with: pip install 'largesse[dashboard]'"
         fail(need, Exit.SETTINGS)
@@ -45,6 +46,7 @@ def dashboard(
     from worker.settings import Settings  # noqa: PLC0415
 
     settings = Settings.from_env()
+    logs.configure(settings)  # a page that breaks must not print what it showed
     options = Options.from_env(
         host=host, port=port, read_only=read_only or None, reveal=reveal or None
     )
