@@ -60,7 +60,7 @@ bench-full: bench-peers ## the full one, 20 minutes; writes docs/benchmarks.md
 bench-engine: $(STAMP) ## the engine beside dramatiq's stock broker
 	$(BIN)/python -m benchmarks.engine
 
-bench-peers: $(STAMP) build/bench-venv/.installed build/bench-venv-arq/.installed
+bench-peers: $(STAMP) build/bench-venv/.installed build/bench-venv-arq/.installed ## the environments of the other queues
 
 build/bench-venv/.installed: benchmarks/peers/requirements.txt
 build/bench-venv-arq/.installed: benchmarks/peers/requirements_arq.txt
