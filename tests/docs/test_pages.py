@@ -10,6 +10,7 @@ import subprocess
 import sys
 import tomllib
 from pathlib import Path
+from textwrap import dedent
 
 import pytest
 from rig.command import clean
@@ -41,6 +42,12 @@ def blocks(language: str) -> list[tuple[str, str]]:
     ]
 
 
+def indented_python() -> list[tuple[str, str]]:
+    """Give name of the page and text of every indented block that begins with an import."""
+    pattern = re.compile(r"(?m)(?<=\n\n)    (?:from|import) .+\n(?:(?:    .*)?\n)*")
+    return [(name, dedent(text)) for name, page in PAGES.items() for text in pattern.findall(page)]
+
+
 def marked(page: str) -> dict[str, str]:
     """Give the blocks of a page that are marked to be run, by name."""
     return {name: text for name, _, text in BLOCK.findall(PAGES[page]) if name}
@@ -52,7 +59,9 @@ def exists(module: str, name: str) -> bool:
     return found or importlib.util.find_spec(f"{module}.{name}") is not None
 
 
-@pytest.mark.parametrize(("page", "code"), blocks("python"), ids=lambda one: one[:24])
+@pytest.mark.parametrize(
+    ("page", "code"), [*blocks("python"), *indented_python()], ids=lambda one: one[:24]
+)
 def test_python_of_a_page_can_be_read(page: str, code: str) -> None:
     """Each block is Python, and what it imports of Largesse exists."""
     for node in ast.walk(ast.parse(code)):
