@@ -49,7 +49,7 @@ docs: $(STAMP) ## write the generated pages anew
 	$(BIN)/python docs/generate.py
 
 site: $(STAMP) ## build the pages in docs/ as a site in build/site
-	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet --config-file docs/theme/mkdocs.yml
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --config-file docs/theme/mkdocs.yml
 
 bench: bench-peers ## measure beside other queues, under 5 minutes
 	$(BIN)/python -m benchmarks.side_by_side --quick
