@@ -77,12 +77,63 @@ def test_version_names_what_it_stands_on(largesse: Command) -> None:
     assert {"dramatiq", "redis", "marshmallow"} <= shown.keys()
 
 
-def test_completion_is_offered(largesse: Command) -> None:
-    """A shell is given the words to complete."""
-    ran = largesse("--show-completion", "bash")
-    assert "complete" in ran.out
-    words = {"_LARGESSE_COMPLETE": "complete_bash", "COMP_WORDS": "largesse en", "COMP_CWORD": "1"}
-    assert "enqueue" in largesse(env=words).out
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish", "powershell"])
+def test_completion_is_offered(largesse: Command, shell: str) -> None:
+    """Each shell is given a script that asks the command."""
+    ran = largesse("--show-completion", shell)
+    assert ran.code == 0
+    assert "_LARGESSE_COMPLETE" in ran.out
+
+
+def completed(largesse: Command, *words: str, **env: str) -> list[str]:
+    """Give what bash would offer behind these words."""
+    asked = {
+        "_LARGESSE_COMPLETE": "complete_bash", "COMP_WORDS": " ".join(("largesse", *words)),
+        "COMP_CWORD": str(len(words)),
+    }  # fmt: skip
+    ran = largesse(env={**asked, **env})
+    assert "Traceback" not in ran.err
+    return ran.out.split()
+
+
+@pytest.mark.parametrize(
+    ("words", "offered"),
+    [
+        (("en",), ["enqueue"]),
+        (("dead", "re"), ["replay"]),
+        (("jobs", "list", "--st"), ["--state"]),
+        (("jobs", "list", "--state", "s"), ["succeeded"]),
+        (("jobs", "cancel", "--kind", "g"), ["gift-checkout"]),
+        (("held", "replay", "--kind", ""), ["gift-checkout", "personalized-offer"]),
+        (("enqueue", "pers"), ["personalized-offer"]),
+        (("request", "gi"), ["gift-checkout"]),
+        (("sites", "pause", "ac"), ["acme-test"]),
+        (("dead", "list", "--site", ""), ["acme-test"]),
+    ],
+    ids=" ".join,
+)
+def test_completion_knows_words(
+    largesse: Command, words: tuple[str, ...], offered: list[str]
+) -> None:
+    """Commands, options, states, kinds, and the sites of the settings are completed."""
+    env = {
+        "LARGESSE_REDIS_URL": "redis://127.0.0.1:1/0", "CHARGEBEE_SITE": "acme-test",
+        "CHARGEBEE_API_KEY": "test_1",
+    }  # fmt: skip
+    assert completed(largesse, *words, **env) == offered
+
+
+def test_completion_without_settings_is_silent(largesse: Command) -> None:
+    """Sites cannot be known then, which is no reason to write over somebody's prompt."""
+    assert completed(largesse, "sites", "pause", "") == []
+
+
+def test_completion_knows_the_kinds() -> None:
+    """The kinds that are offered are those that there are."""
+    from schemas import KINDS as KNOWN
+    from worker.cli.complete import KINDS
+
+    assert {name.replace("-", "_") for name in KINDS} == set(KNOWN)
 
 
 @pytest.mark.parametrize("words", [("--help",), ("enqueue", "--help"), ("version",)])

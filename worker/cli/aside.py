@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from worker.cli.complete import complete_kind, complete_site
 from worker.cli.desk import desk, examples, facts, moment, point_in_time, table
 from worker.cli.exits import Exit
 from worker.cli.inputs import kind_of
@@ -23,8 +24,13 @@ __all__ = ["dead", "held"]
 #: Jobs from which on a bar shows how far a move has come.
 PROGRESS_FROM = 50
 
-Site = Annotated[str | None, typer.Option(help="Only jobs of this site.")]
-Kind = Annotated[str | None, typer.Option(help="Only gift-checkout or personalized-offer.")]
+Site = Annotated[
+    str | None, typer.Option(help="Only jobs of this site.", autocompletion=complete_site)
+]
+Kind = Annotated[
+    str | None,
+    typer.Option(help="Only gift-checkout or personalized-offer.", autocompletion=complete_kind),
+]
 Code = Annotated[
     str | None,
     typer.Option(help="Only this class, API error code or HTTP status, such as rejected or 404."),

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
+from worker.cli.complete import complete_kind, complete_site
 from worker.cli.exits import Exit
 from worker.cli.inputs import kind_of, read_lines, read_object
 from worker.cli.output import fail, note, say, say_json, stderr_console
@@ -32,7 +33,12 @@ LISTED: Final = 50
 
 def enqueue(
     kind: Annotated[
-        str | None, typer.Argument(help="gift-checkout or personalized-offer.", metavar="[KIND]")
+        str | None,
+        typer.Argument(
+            help="gift-checkout or personalized-offer.",
+            metavar="[KIND]",
+            autocompletion=complete_kind,
+        ),
     ] = None,
     payload: Annotated[
         str | None,
@@ -49,7 +55,10 @@ def enqueue(
     ] = None,
     site: Annotated[
         str | None,
-        typer.Option(help="Site; the default one without it. With --file: of lines without one."),
+        typer.Option(
+            help="Site; the default one without it. With --file: of lines without one.",
+            autocompletion=complete_site,
+        ),
     ] = None,
     skip: Annotated[
         str | None, typer.Option(help="What to skip: webhooks,email,actions or some of them.")

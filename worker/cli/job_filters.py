@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
+from worker.cli.complete import complete_kind, complete_site, complete_state
 from worker.cli.desk import point_in_time
 from worker.cli.inputs import kind_of
 from worker.cli.output import fail
@@ -30,11 +31,18 @@ LIVING: Final = ("queued", "delayed", "running", "held")
 State = Annotated[
     list[str] | None,
     typer.Option(
-        help=f"Only jobs in this state, repeatable: {', '.join(STATES)}.", metavar="STATE"
+        help=f"Only jobs in this state, repeatable: {', '.join(STATES)}.",
+        metavar="STATE",
+        autocompletion=complete_state,
     ),
 ]
-Site = Annotated[str | None, typer.Option(help="Only jobs of this site.")]
-Kind = Annotated[str | None, typer.Option(help="Only gift-checkout or personalized-offer.")]
+Site = Annotated[
+    str | None, typer.Option(help="Only jobs of this site.", autocompletion=complete_site)
+]
+Kind = Annotated[
+    str | None,
+    typer.Option(help="Only gift-checkout or personalized-offer.", autocompletion=complete_kind),
+]
 Key = Annotated[str | None, typer.Option(help="Jobs that were enqueued with this key.")]
 Code = Annotated[
     str | None,

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from worker.cli.complete import complete_kind, complete_site
 from worker.cli.exits import Exit
 from worker.cli.inputs import kind_of, read_object
 from worker.cli.output import note, say, say_json
@@ -27,14 +28,22 @@ _OPTIONS_HELP = "JSON file with the job's options, as in a line of a job file."
 
 def request(
     kind: Annotated[
-        str, typer.Argument(help="gift-checkout or personalized-offer.", metavar="KIND")
+        str,
+        typer.Argument(
+            help="gift-checkout or personalized-offer.",
+            metavar="KIND",
+            autocompletion=complete_kind,
+        ),
     ],
     payload: Annotated[
         str, typer.Argument(help="JSON file of the body, or - for stdin.", metavar="PAYLOAD")
     ],
     *,
     options: Annotated[str | None, typer.Option(help=_OPTIONS_HELP, metavar="FILE")] = None,
-    site: Annotated[str | None, typer.Option(help="Site; the default one without it.")] = None,
+    site: Annotated[
+        str | None,
+        typer.Option(help="Site; the default one without it.", autocompletion=complete_site),
+    ] = None,
     key: Annotated[
         str | None,
         typer.Option(help="The key of a job: shows the request which that job sends."),

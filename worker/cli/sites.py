@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from worker.cli.complete import complete_site
 from worker.cli.desk import desk, examples, facts, moment, table
 from worker.cli.output import fail, say_json
 
@@ -18,7 +19,9 @@ sites = typer.Typer(
     help="Sites: list, look, pause, resume, change the pace.", no_args_is_help=True
 )
 
-Name = Annotated[str, typer.Argument(help="Name of a site.", metavar="SITE")]
+Name = Annotated[
+    str, typer.Argument(help="Name of a site.", metavar="SITE", autocompletion=complete_site)
+]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON, one object for each site.")]
 
 
