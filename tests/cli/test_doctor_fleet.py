@@ -54,7 +54,7 @@ def test_doctor_misses_workers(shelf: Shelf, doctor: Doctor) -> None:
     assert doctor("workers")["status"] == "warn"
     shelf.gift()
     check = doctor("workers")
-    assert (check["status"], check["found"]) == ("fail", "none takes jobs, and 1 jobs are there")
+    assert (check["status"], check["found"]) == ("fail", "none takes jobs, and 1 job is there")
     assert "largesse worker" in check["remedy"]
     there(shelf)
     assert doctor("workers") == {
@@ -116,7 +116,7 @@ def test_doctor_names_delayed_jobs_that_are_overdue(shelf: Shelf, doctor: Doctor
     shelf.client.zadd(DELAYED, {job.id: redis_now_ms(shelf.client) - 60_000})
     check = doctor("leases")
     assert check["status"] == "fail"
-    assert "1 delayed jobs are overdue" in check["found"]
+    assert "1 delayed and overdue" in check["found"]
 
 
 def test_doctor_names_a_parked_site(shelf: Shelf, doctor: Doctor) -> None:
@@ -126,7 +126,7 @@ def test_doctor_names_a_parked_site(shelf: Shelf, doctor: Doctor) -> None:
     shelf.gift()
     check = doctor("site acme-test")
     assert check["status"] == "warn"
-    assert re.fullmatch(r"parked for \d s: price change; 1 jobs wait", check["found"])
+    assert re.fullmatch(r"parked for \d s: price change; 1 in line", check["found"])
     assert check["remedy"].endswith("largesse sites resume acme-test")
 
 
@@ -148,7 +148,7 @@ def test_doctor_names_unknown_keys(shelf: Shelf, doctor: Doctor) -> None:
     shelf.gift()
     shelf.client.set("sessions:1", "x")
     check = doctor("neighbours")
-    assert (check["status"], check["found"]) == ("ok", "1 keys of others")
+    assert (check["status"], check["found"]) == ("ok", "keys of others: 1")
     assert doctor("keys")["status"] == "ok"
     shelf.client.set("{largesse:0}:stray:1", "x")
     check = doctor("keys")

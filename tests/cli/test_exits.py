@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 
 import pytest
+from rig.command import Command
 
 from worker import errors
 from worker.cli.exits import MEANINGS, Exit, exit_of
@@ -41,3 +42,24 @@ def test_exit_is_never_success_for_an_error() -> None:
     classes = [kind for _, kind in inspect.getmembers(errors, inspect.isclass)]
     for kind in (kind for kind in classes if issubclass(kind, errors.WorkerError)):
         assert exit_of(kind.__new__(kind)) is not Exit.OK
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("workers",), "largesse doctor"),
+        (("stats",), "largesse doctor"),
+        (("dead", "list"), "largesse doctor"),
+        (("enqueue", "personalized-offer", "-"), "same key is safe"),
+    ],
+    ids=" ".join,
+)
+def test_away_says_what_to_do_next(
+    largesse: Command, free_port: int, words: tuple[str, ...], said: str
+) -> None:
+    """Who looks is sent to the doctor; who enqueues learns that a repeat is safe. Exit 4."""
+    env = {"LARGESSE_REDIS_URL": f"redis://127.0.0.1:{free_port}/0", "CHARGEBEE_SITE": "acme-test"}
+    ran = largesse(*words, env=env, stdin='{"customer_id": "c"}')
+    assert ran.code == 4
+    (line,) = ran.err.splitlines()
+    assert said in line

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 
 from worker.cli.exits import Exit, exit_of
-from worker.errors import WorkerError
+from worker.errors import BrokerUnavailableError, WorkerError
 
 __all__ = ["main"]
 
@@ -34,7 +34,7 @@ def main() -> None:
 
         app(prog_name="largesse")
     except WorkerError as error:
-        sys.stderr.write(f"largesse: {error}\n")
+        sys.stderr.write(f"largesse: {_told(error)}\n")
         sys.exit(exit_of(error))
     except ModuleNotFoundError as error:
         extra = _EXTRA_OF.get((error.name or "").partition(".")[0])
@@ -45,3 +45,10 @@ def main() -> None:
             f"Install it with: pip install 'largesse[{extra}]'\n"
         )
         sys.exit(Exit.SETTINGS)
+
+
+def _told(error: WorkerError) -> str:
+    """Give an error's text; only `enqueue` is well advised by that of a Redis that is away."""
+    if isinstance(error, BrokerUnavailableError) and sys.argv[1:2] != ["enqueue"]:
+        return f"{error.problem}. Look at it with: largesse doctor. Then do this again."
+    return str(error)

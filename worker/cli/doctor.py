@@ -37,5 +37,5 @@ def doctor(
             say_json(dataclasses.asdict(check))
         else:
             remedy = f". {check.remedy}" if check.remedy else ""
-            say(f"{check.status:<5} {check.name:<14} {check.found}{remedy}")
+            say(f"{check.status:<5} {check.name:<18} {check.found}{remedy}")
     raise typer.Exit(Exit.FAILED if failed else Exit.OK)

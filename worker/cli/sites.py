@@ -141,5 +141,7 @@ def _show(one: SiteState, now_ms: int, as_json: bool) -> None:
     if as_json:
         say_json(shown)
         return
+    if one.next_at_ms <= now_ms:
+        shown["next_at"] = None
     shown["lanes"] = ", ".join(f"{lane} {count}" for lane, count in one.lanes.items())
     facts(shown, times=("parked_at", "probe_at", "paused_until", "next_at"))

@@ -65,7 +65,7 @@ def _check_workers(workers: Sequence[WorkerState], now_ms: int, jobs: int) -> Ch
         return Check("workers", "fail", found, remedy)
     if not counts["busy"] + counts["idle"]:
         if jobs:
-            return Check("workers", "fail", f"none takes jobs, and {jobs} jobs are there", _START)
+            return Check("workers", "fail", f"none takes jobs, and {_jobs(jobs)} there", _START)
         return Check("workers", "warn", "none is there", _START)
     found = ", ".join(f"{count} {state}" for state, count in sorted(counts.items()))
     if counts["lost"]:
@@ -73,6 +73,10 @@ def _check_workers(workers: Sequence[WorkerState], now_ms: int, jobs: int) -> Ch
         remedy = "They were killed or cannot reach Redis: look at their logs and exit codes."
         return Check("workers", "warn", f"{found}; lost: {_names(lost)}", remedy)
     return Check("workers", "ok", found)
+
+
+def _jobs(count: int) -> str:
+    return "1 job is" if count == 1 else f"{count} jobs are"
 
 
 def _names(workers: Sequence[WorkerState]) -> str:
@@ -109,7 +113,7 @@ def _check_overdue(
     if not lapsed and not due:
         return Check("leases", "ok", "none lapsed, nothing is overdue")
     oldest_ms = min((int(row[0][1]) for row in replies[1::3] if row), default=now_ms)
-    found = f"{lapsed} lapsed and nobody took them back, {due} delayed jobs are overdue"
+    found = f"{lapsed} lapsed and nobody took them back; {due} delayed and overdue"
     if lapsed:
         found += f", the oldest for {spell_ms(now_ms - oldest_ms)}"
     remedy = "No worker fetches from this queue: start or restart one (largesse worker)."
@@ -121,10 +125,10 @@ def _check_site(site: SiteState, now_ms: int, known: AbstractSet[str]) -> Iterat
     if site.parked is not None:
         since = "" if site.parked_at_ms is None else f" for {spell_ms(now_ms - site.parked_at_ms)}"
         probe = "; it is probed by itself" if site.probe_at_ms else ""
-        found = f"parked{since}: {site.parked}; {site.backlog} jobs wait{probe}"
+        found = f"parked{since}: {site.parked}; {site.backlog} in line{probe}"
         remedy = f"Mend the cause, then: largesse sites resume {site.name}"
         yield Check(name, "warn", found, remedy)
     # A budget of its own has the name of its site in front.
     if site.backlog and known and site.name.partition("/")[0] not in known | {"-"}:
-        found = f"{site.backlog} jobs wait, and the settings here do not know it"
+        found = f"{site.backlog} in line, and the settings here do not know the site"
         yield Check(name, "warn", found, "Give workers its key, or cancel the jobs.")

@@ -141,7 +141,7 @@ def _check_shards(sight: _Sight, keyspace: Keyspace) -> Check:
 
 def _check_neighbours(sight: _Sight) -> Check:
     others = ", ".join(sorted(scrub(name)[:40] for name in sight.others)[:3])
-    found = f"{sight.foreign} keys of others" if sight.foreign else "nobody else's keys"
+    found = f"keys of others: {sight.foreign}" if sight.foreign else "nobody else's keys"
     if others:
         found += f"; other namespaces: {others}"
         if not sight.words:
