@@ -25,6 +25,8 @@ _QUICK_STOCK: Final = ((2, 64),)
 _PEERS: Final = ((2, 64),)
 #: Those that are expected to do so many jobs/s: the best peer is among them.
 _QUICK_PEER: Final = 1_000
+#: Fewest jobs of a run of which the rate can be told.
+JOBS_MIN: Final = 100
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,4 +125,4 @@ def jobs_of(setup: Setup, shape: Shape, seconds: float) -> int:
     at_once = shape.processes * shape.in_flight
     if shape.latency_ms:
         rate = min(rate, at_once / shape.latency_ms * 1000)
-    return max(int(seconds * rate), 2 * at_once)
+    return max(int(seconds * rate), 2 * at_once, JOBS_MIN)

@@ -25,7 +25,7 @@ WARM_S: Final = 30.0
 #: Seconds without progress after which a run has failed.
 STUCK_S: Final = 30.0
 #: Fewest calls before the hold.
-WARM_UP_MIN: Final = 100
+WARM_UP_MIN: Final = 32
 #: Largest number of jobs enqueued one by one.
 SINGLES: Final = 500
 #: Gap between two jobs of the idle measurement.
