@@ -83,21 +83,25 @@ class Feeder:
     async def run(self, stopping: asyncio.Event) -> None:
         """Feed until told to stop."""
         away_s = AWAY_FIRST_S
-        while not stopping.is_set():
-            try:
-                if not await self._step(stopping):
-                    return
-                away_s = AWAY_FIRST_S
-            except BrokerError as error:
-                self._broker.absence.began(error)
-                await _sleep_or(stopping, away_s * random.uniform(0.5, 1))
-                away_s = min(AWAY_MAX_S, away_s * 2)
+        stop = asyncio.ensure_future(stopping.wait())
+        try:
+            while not stopping.is_set():
+                try:
+                    if not await self._step(stop):
+                        return
+                    away_s = AWAY_FIRST_S
+                except BrokerError as error:
+                    self._broker.absence.began(error)
+                    await asyncio.wait([stop], timeout=away_s * random.uniform(0.5, 1))
+                    away_s = min(AWAY_MAX_S, away_s * 2)
+        finally:
+            stop.cancel()
 
-    async def _step(self, stopping: asyncio.Event) -> bool:
+    async def _step(self, stop: asyncio.Future[Any]) -> bool:
         """Fetch once, or wait once; False when it is time to stop."""
         room = self._take_room()
         if room <= 0:
-            going_on = await _first_of(stopping, self._wait_for_room())
+            going_on = await _first_of(stop, self._wait_for_room())
             self.looked_at = time.monotonic()  # silence counts while there is room
             return going_on
         try:
@@ -112,7 +116,7 @@ class Feeder:
         bell = self._broker.keyspace.bell(self.shard, self.queue)
         ringing = asyncio.ensure_future(self._bell.blpop([bell], timeout=wait_s))
         with speaking_to_redis():
-            going_on = await _first_of(stopping, ringing)
+            going_on = await _first_of(stop, ringing)
         self.looked_at = time.monotonic()
         return going_on
 
@@ -166,24 +170,14 @@ class Feeder:
         return lost
 
 
-async def _sleep_or(stopping: asyncio.Event, seconds: float) -> None:
-    try:
-        async with asyncio.timeout(seconds):
-            await stopping.wait()
-    except TimeoutError:
-        return
-
-
-async def _first_of(stopping: asyncio.Event, waiting: asyncio.Future[Any]) -> bool:
+async def _first_of(stop: asyncio.Future[Any], waiting: asyncio.Future[Any]) -> bool:
     """Wait for one of the two; False when it is time to stop. What `waiting` raises is raised."""
-    stop: asyncio.Future[Any] = asyncio.ensure_future(stopping.wait())
     try:
         await asyncio.wait([stop, waiting], return_when=asyncio.FIRST_COMPLETED)
         if waiting.done():
             waiting.result()
-        return not stopping.is_set()
+        return not stop.done()
     finally:
-        for future in (stop, waiting):
-            if not future.done():
-                future.cancel()
-                await asyncio.wait([future])
+        if not waiting.done():
+            waiting.cancel()
+            await asyncio.wait([waiting])
