@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import os
+import pty
 import re
+import signal
+import subprocess
+import sys
+import termios
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from rig.command import Ran
+from rig.command import Ran, clean
 from rig.shelf import Shelf
 from rig.system import System
 from rig.waiting import until
@@ -51,7 +58,9 @@ def test_stats_as_json(busy: Shelf, typed: Typed) -> None:
     ran = typed("stats", "--json")
     assert ran.code == 0, ran.err
     (shown,) = ran.objects()
-    assert list(shown) == ["at", "minutes", "queue", "sites", "places", "total", "series"]
+    assert list(shown) == [
+        "at", "minutes", "queue", "workers", "sites", "places", "total", "series"
+    ]  # fmt: skip
     assert shown["queue"]["waiting"] == 1
     assert shown["queue"]["oldest_s"] < 60
     gift, offer = shown["places"]
@@ -72,7 +81,15 @@ def test_stats_shape_is_documented(busy: Shelf, typed: Typed) -> None:
     (shown,) = typed("stats", "--json").objects()
     section = DOCS.read_text("utf-8").split("\n## stats\n")[1].split("\n## ")[0]
     words = set(re.findall(r'"(\w+)"', section))
-    fields = {*shown, *shown["queue"], *shown["places"][0], "p50", "p99", "minute"}
+    fields = {
+        *shown,
+        *shown["queue"],
+        *shown["workers"],
+        *shown["places"][0],
+        "p50",
+        "p99",
+        "minute",
+    }
     for site in shown["sites"]:
         fields |= set(site)
     assert fields <= words
@@ -126,6 +143,42 @@ def test_stats_watch_a_running_fleet(system: System) -> None:
         assert one.wait() == 130
         assert "Traceback" not in one.output()
     assert "jobs a minute" in live.output()
+
+
+def test_stats_are_a_live_view_on_a_terminal(system: System) -> None:
+    """A screen of its own, drawn anew every two seconds; Ctrl-C gives the terminal back."""
+    system.worker()
+    system.producer().gift_checkout({}).result(20)
+    ours, theirs = pty.openpty()
+    termios.tcsetwinsize(theirs, (40, 160))
+    process = subprocess.Popen(
+        [sys.executable, "-m", "worker.cli", "stats", "--watch"],
+        stdin=theirs, stdout=theirs, stderr=theirs, start_new_session=True,
+        env=clean({**system.environ, "TERM": "xterm-256color"}),
+    )  # fmt: skip
+    os.close(theirs)
+    os.set_blocking(ours, False)
+    seen = bytearray()
+
+    def shows(what: bytes) -> bool:
+        with contextlib.suppress(BlockingIOError, OSError):
+            seen.extend(os.read(ours, 65_536))
+        return what in seen
+
+    try:
+        until(lambda: shows(b"workers  1 idle"), timeout_s=20, what="the worker")
+        assert b"\x1b[?1049h" in seen  # the screen of its own
+        # On 100 columns nothing is cut off.
+        until(lambda: shows(b"gift-checkout"), timeout_s=20, what="the figures, drawn anew")
+        assert "…".encode() not in seen
+        process.send_signal(signal.SIGINT)
+        until(lambda: shows(b"\x1b[?1049l"), what="the terminal as it was")
+        assert process.wait(10) == 130
+        assert b"Traceback" not in seen
+    finally:
+        process.kill()
+        process.wait()
+        os.close(ours)
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
@@ -26,7 +27,11 @@ EVERY_S: Final = 2.0
 #: Minutes of the picture of the last hour, one character each.
 SPARK_MINUTES: Final = 60
 
+#: Columns from which on every outcome has one.
+WIDE: Final = 130
+
 _BLOCKS: Final = "▁▂▃▄▅▆▇█"
+_STATES: Final = ("busy", "idle", "stopping", "stuck", "lost", "silent")
 _OUTCOMES: Final = ("succeeded", "failed", "expired", "cancelled", "held")
 
 
@@ -62,15 +67,19 @@ def stats(
 def _look(client: redis.Redis, keyspace: Keyspace, minutes: int) -> dict[str, Any]:
     from worker.observe.queue_figures import read_queue  # noqa: PLC0415 - heavy
     from worker.observe.series import read_series  # noqa: PLC0415 - heavy
+    from worker.operator.worker_state import read_workers  # noqa: PLC0415 - heavy
 
-    return summary(read_queue(client, keyspace), read_series(client, keyspace, minutes), minutes)
+    queue = read_queue(client, keyspace)
+    states = Counter(one.state(queue.now_ms) for one in read_workers(client, keyspace))
+    return summary(queue, read_series(client, keyspace, minutes), minutes, states)
 
 
 def _show(found: Mapping[str, Any], *, as_json: bool) -> None:
     if as_json:
         say_json(found)
         return
-    stdout_console().print(picture(found))
+    console = stdout_console()
+    console.print(picture(found, console.width))
     if not found["places"]:
         note("Nothing happened here lately. Is a worker running? largesse worker")
 
@@ -89,20 +98,23 @@ def _watch(client: redis.Redis, keyspace: Keyspace, minutes: int, *, as_json: bo
     with Live(console=console, screen=console.is_terminal, auto_refresh=False) as live:
         while True:
             try:
-                shown: RenderableType = picture(_look(client, keyspace, minutes))
+                shown: RenderableType = picture(_look(client, keyspace, minutes), console.width)
             except BrokerError as error:  # it may come back while somebody watches
                 shown = Text(str(error))
             live.update(shown, refresh=True)
             time.sleep(EVERY_S)
 
 
-def summary(queue: QueueFigures, points: Sequence[Point], minutes: int) -> dict[str, Any]:
+def summary(
+    queue: QueueFigures, points: Sequence[Point], minutes: int, workers: Mapping[str, int]
+) -> dict[str, Any]:
     """Sum up what was read.
 
     Args:
         queue: the queue as it is.
         points: what happened.
         minutes: how far back that goes.
+        workers: how many workers are in which state.
 
     Returns:
         What `--json` prints; docs/cli.md has its shape.
@@ -126,6 +138,7 @@ def summary(queue: QueueFigures, points: Sequence[Point], minutes: int) -> dict[
             "dead": queue.dead,
             "held": queue.held,
         },
+        "workers": {state: workers.get(state, 0) for state in _STATES},
         "sites": [_site(queue, one.name) for one in queue.sites],
         "places": [
             {"site": site, "kind": kind, **_figures(by_place[site, kind])} for site, kind in places
@@ -170,11 +183,12 @@ def _quantiles(times: Times | None) -> dict[str, float | None]:
     return {name: None if one is None else round(one * 1000, 1) for name, one in values.items()}
 
 
-def picture(found: Mapping[str, Any]) -> RenderableType:
+def picture(found: Mapping[str, Any], width: int) -> RenderableType:
     """Draw a summary.
 
     Args:
         found: what `summary` gave.
+        width: columns of the terminal.
 
     Returns:
         Something that rich prints.
@@ -188,28 +202,37 @@ def picture(found: Mapping[str, Any]) -> RenderableType:
         f"running {queue['running']}   delayed {queue['delayed']}   "
         f"dead {queue['dead']}   held {queue['held']}"
     )
+    there = "   ".join(f"{count} {state}" for state, count in found["workers"].items() if count)
     ended = {one["minute"]: sum(one[name] for name in _OUTCOMES) for one in found["series"]}
     newest = found["at"] // 60_000
     minutes = range(newest - min(SPARK_MINUTES, found["minutes"]) + 1, newest + 1)
     bars = spark([ended.get(minute * 60_000, 0) for minute in minutes])
     return Group(
         Text(head, style="bold"),
+        Text(f"workers  {there or 'none'}"),
         Text(f"jobs a minute  {bars}  most {max(ended.values(), default=0)}"),
-        _places(found),
+        _places(found, width),
         *([_sites(found["sites"])] if found["sites"] else []),
     )
 
 
-def _places(found: Mapping[str, Any]) -> RenderableType:
+def _places(found: Mapping[str, Any], width: int) -> RenderableType:
+    """Draw a row for each site and kind; narrow, without outcomes that nothing had."""
+    total = found["total"]
+    narrow = width < WIDE
+    outcomes = [
+        name for name in _OUTCOMES if not narrow or total[name] or name in {"succeeded", "failed"}
+    ]
     rows = [
-        (one["site"], one["kind"].replace("_", "-"), *(str(one[name]) for name in _OUTCOMES),
+        (one["site"], one["kind"].replace("_", "-"), *(str(one[name]) for name in outcomes),
          str(one["retries"]), str(one["throttled"]),
          *_shown(one["api_ms"]), *_shown(one["way_ms"]))
-        for one in (*found["places"], {"site": "all", "kind": "", **found["total"]})
+        for one in (*found["places"], {"site": "all", "kind": "", **total})
     ]  # fmt: skip
-    headers = (
-        "site", "kind", *_OUTCOMES, "retries", "429s", "API p50", "API p99", "way p50", "way p99",
-    )  # fmt: skip
+    between = "\n" if narrow else " "
+    names = ["ok" if narrow and name == "succeeded" else name for name in outcomes]
+    times = [f"{what}{between}{part}" for what in ("API", "way") for part in ("p50", "p99")]
+    headers = ("site", "kind", *names, "retries", "429s", *times)
     return _table(f"the last {found['minutes']} minutes", headers, rows, 2)
 
 
