@@ -123,8 +123,8 @@ def test_storm_leaves_its_neighbour_alone(world: World, figures: Figures) -> Non
         size="full" if world.full else "quick",
     )
     assert waiting > 0
-    # Of a few jobs on a busy machine the tail is noise of some ms.
-    assert beside_ms <= alone_ms * 1.1 + (0 if world.full else 15)
+    # Of few jobs on a busy machine the tail is noise of many ms.
+    assert beside_ms <= alone_ms * 1.1 + (0 if world.full else 25)
 
 
 def test_told_waits_of_any_form_burn_nothing(world: World, figures: Figures) -> None:
