@@ -22,10 +22,11 @@ import redis.asyncio
 from worker.engine.away import speaking_to_redis
 from worker.engine.connection import PRODUCER, connect, connect_async
 from worker.engine.keys import Keyspace
+from worker.engine.loop_thread import LoopThread
 from worker.engine.record import Record, read_records, read_records_async
 from worker.engine.scripts import AsyncScripts, Scripts
 from worker.engine.stream import CLAIM_S, AsyncFollower, Follower
-from worker.engine.waiters import LoopThread, Waiters
+from worker.engine.waiters import Waiters
 from worker.errors import ResultMissingError, ResultTimeoutError
 from worker.job_result import Failure, HostedPage, JobResult
 from worker.settings import Settings

@@ -40,11 +40,14 @@ def _storm(supervisor: int, *, pause_s: tuple[float, float], seed: int) -> Itera
 
 
 @pytest.mark.timeout(1800)
-def test_storm_of_kills_loses_nothing(world: World, figures: Figures, spawn: Processes) -> None:
+@pytest.mark.parametrize("call_ms", [100, pytest.param(400, marks=pytest.mark.faults)])
+def test_storm_of_kills_loses_nothing(
+    world: World, figures: Figures, spawn: Processes, call_ms: int
+) -> None:
     """T2: `largesse worker` under random SIGKILLs; at least 60 % of the undisturbed throughput."""
     n, size = (20_000, 4) if world.full else (800, 3)
     pause_s = (0.5, 3.0) if world.full else (2.0, 4.0)
-    world.api.admin.set(latency_ms=100)
+    world.api.admin.set(latency_ms=call_ms)
     words = ["python", "-m", "worker.cli", "worker", "-p", str(size), "--concurrency", "16"]
     worker = spawn(words, env=world.env())
     calm = n // 4
@@ -60,20 +63,20 @@ def test_storm_of_kills_loses_nothing(world: World, figures: Figures, spawn: Pro
     world.wait(timeout_s=120)
     share = rate / calm_rate
     assert worker.running
-    # A job whose worker was killed three times in a row by chance passes for poison: it ends as
-    # failed, with its reason, and is not lost. How many there were is said.
+    # A job whose worker was killed time after time by chance passes for poison: it ends as failed,
+    # with its reason, and is not lost. Workers die anyway here, so that takes six deaths.
     buried = world.verdict().states.get("failed", 0)
     world.judge(
         figures,
         "T2",
-        "storm",
+        "storm" if call_ms == 100 else f"storm, calls of {call_ms} ms",
         kills=len(killed),
         seed=SEED,
         throughput_share=round(share, 2),
         buried_as_poison=buried,
         may_fail=True,
     )
-    assert buried <= n * (0.001 if world.full else 0.05)
+    assert buried <= n * (0.0001 if world.full else 0.01)
     assert share >= (0.6 if world.full else 0.2)
 
 

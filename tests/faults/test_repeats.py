@@ -11,8 +11,6 @@ import pytest
 from rig.figures import Figures
 from rig.processes import ROOT
 from rig.producing import GIFT
-from rig.proxy import ChaosProxy
-from rig.waiting import until
 from rig.world import World
 
 from worker import Producer
@@ -131,63 +129,3 @@ def test_rolling_restart_under_load_loses_nothing(world: World, figures: Figures
     world.wait(timeout_s=60)
     world.judge(figures, "T31", "rolling restart, loop and threads", restarts=rounds)
     assert rounds >= 2
-
-
-def test_waiters_learn_of_results_at_once(world: World, figures: Figures) -> None:
-    """T33: many waiters in one process learn of their results within 100 ms at the median."""
-    n = 1_000 if world.full else 200
-    world.api.admin.set(latency_ms=20)
-    producer = world.producer()
-    world.produce_many(n)
-    woken: dict[str, float] = {}
-
-    def wait(job_id: str) -> None:
-        producer.results.wait(job_id, timeout=120)
-        woken[job_id] = time.time()
-
-    threads = [threading.Thread(target=wait, args=(job_id,)) for job_id in world.log.job_ids()]
-    for thread in threads:
-        thread.start()
-    world.started(size=1, concurrency=8)
-    for thread in threads:
-        thread.join(120)
-    assert len(woken) == n
-    verdict = world.verdict()
-    assert verdict.broken() == {}
-    ended = {
-        job_id: int(world.client.hget(f"{{largesse:0}}:job:{job_id}", "finished_at") or 0)
-        for job_id in woken
-    }
-    waits = sorted((at * 1000 - ended[job_id]) for job_id, at in woken.items())
-    p50, p99 = waits[n // 2], waits[int(n * 0.99)]
-    world.judge(figures, "T33", "waiters", woken_p50_ms=round(p50), woken_p99_ms=round(p99))
-    assert p50 <= 100
-    assert waits[-1] <= 2_000
-
-
-def test_waiters_outlive_a_lost_message(world: World, figures: Figures) -> None:
-    """T33: the line of the waiters is cut or goes dead: the result comes by reading, in time."""
-    with ChaosProxy(world.server.port) as line:
-        producer = world.producer(redis_port=line.port)
-        world.produce(10)
-        woken: list[float] = []
-
-        def wait(job_id: str) -> None:
-            producer.results.wait(job_id, timeout=60)
-            woken.append(time.time())
-
-        threads = [threading.Thread(target=wait, args=(job_id,)) for job_id in world.log.job_ids()]
-        for thread in threads:
-            thread.start()
-        until(lambda: len(world.client.pubsub_channels()) == 10, what="the subscriptions")
-        time.sleep(0.5)
-        line.half_open()
-        world.started(size=1)
-        world.wait(timeout_s=30)
-        ended_at = time.time()
-        for thread in threads:
-            thread.join(60)
-    late_s = max(woken) - ended_at
-    world.judge(figures, "T33", "dead line", latest_s=round(late_s, 2))
-    assert len(woken) == 10
-    assert late_s <= 3

@@ -14,7 +14,14 @@ import redis.asyncio
 from worker.engine.away import speaking_to_redis
 from worker.engine.keys import Keyspace
 
-__all__ = ["TERMINAL", "JobState", "Record", "read_records", "read_records_async"]
+__all__ = [
+    "TERMINAL",
+    "JobState",
+    "Record",
+    "read_records",
+    "read_records_async",
+    "read_states_async",
+]
 
 #: Ids of one pipeline.
 READ_MAX: Final = 500
@@ -202,4 +209,18 @@ async def read_records_async(
             pipe = client.pipeline(transaction=False)
             _ask(pipe, keyspace, ids, history)
             found |= _understand(await pipe.execute(), ids, history)
+    return found
+
+
+async def read_states_async(
+    client: redis.asyncio.Redis, keyspace: Keyspace, job_ids: Iterable[str]
+) -> dict[str, bytes | None]:
+    """Read the states of jobs, as they are written; None where there is no record."""
+    found: dict[str, bytes | None] = {}
+    with speaking_to_redis():
+        for ids in _cut(job_ids):
+            pipe = client.pipeline(transaction=False)
+            for job_id in ids:
+                pipe.hget(keyspace.job(job_id), "state")
+            found |= dict(zip(ids, await pipe.execute(), strict=True))
     return found

@@ -1,30 +1,26 @@
 """Waiting for endings: any number of waiters of one process share one subscription.
 
 A waiter is woken by the publication of its job's outcome. Because a published message can be lost
-(it is not kept by Redis), all waiting ids are also read once in a while, in one pipeline.
+(it is not kept by Redis), the states of all waiting ids are also read once in a while, a few at a
+time: what one loop does for a thousand waiters at a stretch, each of them waits for.
 """
 
 from __future__ import annotations
 
 import asyncio
-import concurrent.futures
 import contextlib
 import logging
-import os
-import threading
-from collections.abc import Callable, Coroutine
-from typing import Any, Final, TypeVar
+from typing import Any, Final
 
 import redis.asyncio
 
 from worker.engine.away import speaking_to_redis
 from worker.engine.keys import Keyspace
-from worker.engine.record import JobState, Record, read_records_async
+from worker.engine.record import JobState, Record, read_records_async, read_states_async
 from worker.errors import BrokerError
 
-__all__ = ["LoopThread", "Waiters"]
+__all__ = ["Waiters"]
 
-T = TypeVar("T")
 #: What a waiter is given: the outcome as it was published, or the record that was read.
 _Given = bytes | Record | None
 
@@ -36,6 +32,14 @@ FALL_BACK_S: Final = 0.8
 SUBSCRIBE_S: Final = 0.5
 #: First reads at the same moment: each takes a connection, and a process has thousands of waiters.
 FIRST_READS: Final = 16
+#: States of one fall-back read: what is read at a stretch, each waiter may have to wait for.
+SLICE: Final = 50
+#: Seconds for which subscriptions that nobody needs are gathered before they are given up.
+LEAVE_S: Final = 0.05
+#: Seconds after which a task that is to end is told so again.
+CANCEL_S: Final = 0.2
+#: States that are waited out.
+UNDER_WAY: Final = frozenset({b"queued", b"delayed", b"running"})
 
 
 class Waiters:
@@ -50,6 +54,9 @@ class Waiters:
         self._client = client
         self._keyspace = keyspace
         self._waiting: dict[str, set[asyncio.Future[_Given]]] = {}
+        #: Subscriptions that nobody needs any more.
+        self._left: set[str] = set()
+        self._leaving = asyncio.Event()
         self._confirmed: dict[bytes, asyncio.Event] = {}
         self._pubsub: Any = None
         # Two commands at once on a subscription that is not connected yet would connect it twice.
@@ -76,7 +83,8 @@ class Waiters:
                 out.
         """
         future: asyncio.Future[_Given] = asyncio.get_running_loop().create_future()
-        first = job_id not in self._waiting
+        first = job_id not in self._waiting and job_id not in self._left
+        self._left.discard(job_id)
         self._waiting.setdefault(job_id, set()).add(future)
         try:
             self._ensure_tasks()
@@ -93,14 +101,18 @@ class Waiters:
             self._waiting[job_id].discard(future)
             if not self._waiting[job_id]:
                 del self._waiting[job_id]
-                await self._unsubscribe(job_id)
+                self._left.add(job_id)
+                self._leaving.set()
 
     async def close(self) -> None:
         """Stop listening and close the connections."""
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
-        self._tasks.clear()
+        tasks, self._tasks = self._tasks, []
+        pending = set(tasks)
+        while pending:  # a client that is just reading may swallow a cancellation
+            for task in pending:
+                task.cancel()
+            _, pending = await asyncio.wait(pending, timeout=CANCEL_S)
+        await asyncio.gather(*tasks, return_exceptions=True)
         async with self._commanding:
             pubsub, self._pubsub = self._pubsub, None
         if pubsub is not None:
@@ -114,6 +126,7 @@ class Waiters:
                 asyncio.create_task(self._listen(), name="waiters listen"),
                 asyncio.create_task(self._answer(), name="waiters answer"),
                 asyncio.create_task(self._fall_back(), name="waiters fall back"),
+                asyncio.create_task(self._leave(), name="waiters leave"),
             ]
 
     async def _subscribe(self, job_id: str) -> None:
@@ -147,22 +160,29 @@ class Waiters:
                 if self._pubsub is not None:
                     await self._pubsub.aclose()
                 self._pubsub = None
+                self._left.clear()
                 if self._waiting:
                     channels = [self._keyspace.channel(job_id) for job_id in self._waiting]
                     await (await self._subscription()).subscribe(*channels)
 
-    async def _unsubscribe(self, job_id: str) -> None:
-        channel = self._keyspace.channel(job_id)
-        self._confirmed.pop(channel.encode(), None)
-        try:
-            with speaking_to_redis():
-                async with self._commanding:
-                    if self._pubsub is not None:  # a closed one must not connect again
-                        await self._pubsub.unsubscribe(channel)
-        except BrokerError as error:
-            _log.debug(
-                "the subscription of job %s is left to the lost connection: %s", job_id, error
-            )
+    async def _leave(self) -> None:
+        """Give up subscriptions that nobody needs, many in one command."""
+        while True:
+            await self._leaving.wait()
+            await asyncio.sleep(LEAVE_S)
+            self._leaving.clear()
+            try:
+                with speaking_to_redis():
+                    async with self._commanding:
+                        channels = [self._keyspace.channel(job_id) for job_id in self._left]
+                        self._left.clear()
+                        for channel in channels:
+                            self._confirmed.pop(channel.encode(), None)
+                        # A closed one must not connect again.
+                        if channels and self._pubsub is not None:
+                            await self._pubsub.unsubscribe(*channels)
+            except BrokerError as error:
+                _log.debug("subscriptions are left to the lost connection: %s", error)
 
     async def _listen(self) -> None:
         while True:
@@ -197,12 +217,21 @@ class Waiters:
 
     async def _fall_back(self) -> None:
         while True:
-            await asyncio.sleep(FALL_BACK_S)
             if not self._waiting:
                 self._listening.clear()
                 await self._listening.wait()
-            self._due.update(self._waiting)
-            self._stirred.set()
+            ids = list(self._waiting)
+            slices = [ids[begin : begin + SLICE] for begin in range(0, len(ids), SLICE)]
+            for one in slices:
+                await asyncio.sleep(FALL_BACK_S / len(slices))
+                try:
+                    states = await read_states_async(self._client, self._keyspace, one)
+                except BrokerError as error:
+                    _log.debug("states are read again later: %s", error)
+                    continue
+                if over := {job_id for job_id, state in states.items() if state not in UNDER_WAY}:
+                    self._due |= over
+                    self._stirred.set()
 
     async def _answer(self) -> None:
         """Read the records that were announced, many in one round trip, and hand them out."""
@@ -237,61 +266,3 @@ class Waiters:
 
 def _is_over(record: Record) -> bool:
     return record.is_terminal or record.state is JobState.HELD
-
-
-class LoopThread:
-    """An event loop in a thread, for callers that have none; made anew after a fork."""
-
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._loop: asyncio.AbstractEventLoop | None = None
-        self._pid = 0
-
-    def is_fresh(self) -> bool:
-        """Say whether the next call starts a new loop; what lived on the old one is gone then."""
-        return self._loop is None or self._pid != os.getpid()
-
-    def call(
-        self, make: Callable[[], Coroutine[Any, Any, T]], *, timeout_s: float | None = None
-    ) -> T:
-        """Run a coroutine there and wait for it.
-
-        Raises:
-            TimeoutError: the time is over; the coroutine was cancelled.
-        """
-        future = asyncio.run_coroutine_threadsafe(make(), self._running_loop())
-        try:
-            return future.result(timeout_s)
-        except concurrent.futures.TimeoutError:
-            if future.done():
-                raise
-            future.cancel()
-            raise TimeoutError from None
-        except BaseException:
-            future.cancel()
-            raise
-
-    def close(self) -> None:
-        """Stop the loop."""
-        with self._lock:
-            loop, self._loop = self._loop, None
-        if loop is not None and self._pid == os.getpid():
-            loop.call_soon_threadsafe(loop.stop)
-
-    def _running_loop(self) -> asyncio.AbstractEventLoop:
-        with self._lock:
-            if self._loop is None or self._pid != os.getpid():
-                self._loop = asyncio.new_event_loop()
-                self._pid = os.getpid()
-                threading.Thread(
-                    target=_run, args=(self._loop,), name="largesse-waiters", daemon=True
-                ).start()
-            return self._loop
-
-
-def _run(loop: asyncio.AbstractEventLoop) -> None:
-    asyncio.set_event_loop(loop)
-    try:
-        loop.run_forever()
-    finally:
-        loop.close()
