@@ -11,6 +11,7 @@ import redis
 from worker.engine.away import speaking_to_redis
 from worker.engine.keys import Keyspace
 from worker.engine.pacing import calls_at_once, pace_now
+from worker.observe.queue_figures import redis_now_ms
 
 __all__ = ["LANES", "SiteState", "read_sites"]
 
@@ -151,12 +152,11 @@ def read_sites(client: redis.Redis, keyspace: Keyspace) -> list[SiteState]:
                     for lane in LANES:
                         pipe.llen(f"{prefix}q:{queue}:line:{name}:{lane}")
                         pipe.lindex(f"{prefix}q:{queue}:line:{name}:{lane}", 0)
-            pipe.time()
-            *replies, (seconds, micros) = pipe.execute()
+            replies = pipe.execute()
+            now_ms = redis_now_ms(client)
             width = 1 + len(ids) * len(LANES) * 2
             rows = [replies[start : start + width] for start in range(0, len(replies), width)]
             oldest = _oldest(client, prefix, [row[2::2] for row in rows])
-        now_ms = seconds * 1000 + micros // 1000
         found += [
             _site(name, raw, lengths_and_heads[::2], at_ms, now_ms)
             for name, (raw, *lengths_and_heads), at_ms in zip(sites, rows, oldest, strict=True)
