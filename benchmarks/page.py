@@ -84,6 +84,9 @@ def _parts(results: Results) -> Iterator[str]:
             filter(None, rows),
         )
     yield from _sweep(results)
+    yield "## Setups\n"
+    yield from (f"- {setup.name}: {setup.about}" for setup in SETUPS)
+    yield ""
     failures = [f"- {run['setup']}, {run['part']}: {run['error']}" for run in results.failures()]
     if failures:
         yield "## Runs that failed\n"

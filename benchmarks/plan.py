@@ -21,10 +21,8 @@ _OURS: Final = ((2, 128), (1, 512), (1, 1024), (2, 512))
 _QUICK_OURS: Final = ((2, 128), (1, 1024))
 _STOCK: Final = ((2, 128),)
 _QUICK_STOCK: Final = ((2, 64),)
-#: Where a peer that can have 256 calls in flight a process may be quicker with fewer.
+#: A peer that can have 256 calls in flight a process may be quicker with fewer.
 _PEERS: Final = ((2, 64),)
-#: Those that are expected to do so many jobs/s: the best peer is among them.
-_QUICK_PEER: Final = 1_000
 #: Fewest jobs of a run of which the rate can be told.
 JOBS_MIN: Final = 100
 
@@ -50,8 +48,8 @@ class Size:
     peers: Sequence[tuple[int, int]]
 
 
-QUICK: Final = Size(1, 1.5, 1.0, 60, _QUICK_GRID, _QUICK_OURS, _QUICK_STOCK, ())
-FULL: Final = Size(3, 2.0, 1.0, 160, _GRID, _OURS, _STOCK, _PEERS)
+QUICK: Final = Size(1, 1.2, 1.0, 60, _QUICK_GRID, _QUICK_OURS, _QUICK_STOCK, ())
+FULL: Final = Size(3, 1.5, 1.0, 120, _GRID, _OURS, _STOCK, _PEERS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,7 +100,7 @@ def _sweep(size: Size, setup: Setup) -> list[tuple[int, int]]:
             found = [*size.grid, *size.ours]
         case _ if setup is STOCK:
             found = [*size.grid, *size.stock]
-        case _ if setup.is_peer and min(setup.rates) >= _QUICK_PEER:
+        case _ if setup.is_peer and setup.in_flight == OURS.in_flight:
             found = list(size.peers)
         case _:
             found = []
