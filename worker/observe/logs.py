@@ -17,6 +17,7 @@ import os
 import sys
 from collections.abc import Mapping, MutableMapping
 from contextlib import AbstractContextManager
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final, TextIO, cast
 
 import structlog
@@ -135,13 +136,23 @@ class _Formatter(ProcessorFormatter):
         return super().format(record if ours else safe_record(record))
 
     def _event_line(self, record: logging.LogRecord) -> str:
-        """Take an event of `emit` through the same chain without copying its record twice."""
-        event: Any = {"event": record.msg, "_record": record, "_from_structlog": False}
+        """Render an event of `emit` as the chain would, without copying its record twice."""
+        event: Event = {
+            "timestamp": datetime.now(tz=UTC).isoformat().replace("+00:00", "Z"),
+            "level": record.levelname.lower(),
+            "event": record.msg,
+            "logger": record.name,
+            "process": record.process,
+            **structlog.contextvars.get_contextvars(),
+            **getattr(record, "fields", {}),
+        }
+        left_out = getattr(record, "suppressed", 0)
+        if left_out:
+            event["suppressed"] = left_out
         if record.exc_info:
             event["exc_info"] = record.exc_info
-        for processor in (*(self.foreign_pre_chain or ()), *self.processors):
-            event = processor(None, "", event)
-        return cast("str", event)
+            event = _add_traceback(None, "", event)
+        return cast("str", self.processors[-1](None, "", redact_event(event)))
 
 
 def _formatter(log_format: str, stream: TextIO) -> _Formatter:
