@@ -31,7 +31,8 @@ class Decision:
         delay_ms: ms until the next attempt, for `retry` and `reissue`; else 0.
         counted: True when the attempt burnt one of `max_attempts`.
         executed_unknown: True when the API may have executed this attempt.
-        pause_site_ms: ms to stop the whole site for, or None.
+        pause_site_ms: ms to stop the whole site for, or None; with a `park_reason`, until it is
+            tried for the first time.
         park_reason: why the site is parked: an api_error_code or a word; else None.
         error_class: `not_sent`, `throttled`, `unavailable`, `ambiguous`, `rejected`,
             `misconfigured`, `invalid`, `internal` or `expired`.

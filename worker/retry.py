@@ -3,7 +3,7 @@
     class          errors                                  what next
     not_sent       connect, DNS, TLS                       again; no attempt burnt
     throttled      429, three codes                        again, told when; no attempt burnt
-    unavailable    503                                     again; read-only and not-ready: minutes
+    unavailable    503                                     again; in maintenance: park the site
     ambiguous      timeout, reset, 5xx, unreadable 2xx     again with the same key, in the window
     rejected       4xx                                     fail
     misconfigured  401, 403, unknown site, no key          park the site, keep the job
@@ -40,7 +40,6 @@ from worker.retry_policy import (
     INTERNAL_ATTEMPTS,
     LOCK_TIMEOUT_MS,
     MAINTENANCE_CODES,
-    MAINTENANCE_MS,
     NOT_SENT_CAP_MS,
     RETRY_AFTER_MAX_MS,
     RETRY_AFTER_MIN_MS,
@@ -224,14 +223,9 @@ def _unavailable(error: UnavailableError, case: _Case) -> Decision:
     told = _retry_after_ms(error, UNAVAILABLE_RETRY_AFTER_MAX_MS)
     why = f"the site is away: {error}"
     if error.api_error_code in MAINTENANCE_CODES:
-        pause = round(case.rng.uniform(*MAINTENANCE_MS)) if told is None else told
-        return Decision(
-            action="retry",
-            error_class="unavailable",
-            why=why,
-            delay_ms=_spread(pause, case.rng),
-            pause_site_ms=pause,
-        )
+        # Every call of the site would be told the same: one now and then asks for all.
+        parked = _parked(error.api_error_code or "", why)
+        return replace(parked, error_class="unavailable", pause_site_ms=told)
     thought = _again(case, "unavailable", why, case.policy.max_attempts)
     return _told(thought, told, case)
 

@@ -39,8 +39,6 @@ THROTTLE_PAUSE_MS: Final = 60_000
 LOCK_TIMEOUT_MS: Final = (1_000, 5_000)
 #: ms, wait after `third_party_api_request_limit_exceeded`: a gateway's limit, not the site's.
 THIRD_PARTY_MS: Final = (15_000, 60_000)
-#: ms, wait and pause of the site while it is read-only or not ready: maintenance takes minutes.
-MAINTENANCE_MS: Final = (60_000, 180_000)
 #: ms, upper bound of Retry-After on a 503: maintenance may be announced in minutes, not hours.
 UNAVAILABLE_RETRY_AFTER_MAX_MS: Final = 600_000
 #: Part of a told wait that is added at random, and its least in ms: a fleet that was told the
@@ -56,6 +54,7 @@ INTERNAL_ATTEMPTS: Final = 3
 #: ms that a clock may step back (a failover to another Redis) and still be believed.
 CLOCK_STEP_MS: Final = 5_000
 
+#: Codes of a 503 that hold for every call of the site, until its maintenance is over.
 MAINTENANCE_CODES: Final = frozenset({"site_not_ready", "site_read_only_mode"})
 
 

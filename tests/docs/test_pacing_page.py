@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from worker.engine import pacing
-from worker.retry_policy import MAINTENANCE_MS, RETRY_AFTER_MAX_MS, THROTTLE_PAUSE_MS
+from worker.retry_policy import MAINTENANCE_CODES, RETRY_AFTER_MAX_MS, THROTTLE_PAUSE_MS
 from worker.sites import Site
 from worker.variables import SITE_VARIABLES
 
@@ -58,4 +58,5 @@ def test_pacing_page_has_the_numbers_of_the_scripts() -> None:
         assert numbers[name] == getattr(pacing, name)
     assert f"1 to {RETRY_AFTER_MAX_MS // 1000} s" in TEXT
     assert f"no date) {THROTTLE_PAUSE_MS // 1000} s" in TEXT
-    assert f"{MAINTENANCE_MS[0] // 60_000} to {MAINTENANCE_MS[1] // 60_000} minutes" in TEXT
+    assert all(f"`{code}`" in TEXT for code in MAINTENANCE_CODES)
+    assert f"after Retry-After, else after {first} s" in TEXT

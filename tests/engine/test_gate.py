@@ -125,6 +125,48 @@ def test_refused_probe_parks_again(queue: Queue) -> None:
     assert queue.members("dead") == []
 
 
+def maintain(queue: Queue, told_ms: int = 0) -> None:
+    """Let the API say that the site is in maintenance."""
+    queue.retry(
+        queue.take(), counted=False, failing=True, park_reason="site_not_ready",
+        pause_site_ms=told_ms,
+    )  # fmt: skip
+
+
+def test_site_in_maintenance_is_probed_like_one_that_fails(queue: Queue) -> None:
+    """Parked at the first answer; tried after 15, 30, 60 and 60 s; its pace is not touched."""
+    fill(queue)
+    maintain(queue)
+    for wait_ms in (FIRST_PROBE_MS, 30_000, 60_000, 60_000):
+        queue.passes(wait_ms - 500)
+        assert queue.fetch().ids == []
+        queue.passes(500)
+        maintain(queue)
+        assert queue.fetch().ids == []
+    assert field(queue, "parked") == "site_not_ready"
+    assert field(queue, "pace") is None
+    queue.passes(PROBE_MS)
+    queue.finish(queue.take())
+    assert len(queue.fetch(20).ids) == 20
+
+
+def test_site_in_maintenance_is_probed_when_it_said(queue: Queue) -> None:
+    """Retry-After comes first, at the first answer and at a probe, whatever else is under way."""
+    fill(queue)
+    first, second = queue.fetch(2).leases
+    told = {"counted": False, "failing": True, "park_reason": "site_not_ready"}
+    queue.retry(first, **told, pause_site_ms=240_000)
+    queue.retry(second, **told)
+    queue.passes(239_000)
+    assert queue.fetch().ids == []
+    queue.passes(1_000)
+    maintain(queue, told_ms=120_000)
+    queue.passes(119_000)
+    assert queue.fetch().ids == []
+    queue.passes(1_000)
+    assert len(queue.fetch(20).ids) == 1
+
+
 def test_site_parked_by_hand_is_not_probed(queue: Queue) -> None:
     """What a person shut, only a person opens; failures and successes under way change nothing."""
     fill(queue)

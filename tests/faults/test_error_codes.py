@@ -43,7 +43,7 @@ DOCUMENTED: dict[int, list[str | None]] = {
 }  # fmt: skip
 CASES = [(status, code) for status, codes in DOCUMENTED.items() for code in codes]
 PARKS = {(404, "site_not_found"), (404, None), (407, None)}
-SITE_WIDE = {"api_request_limit_exceeded", "site_not_ready", "site_read_only_mode"}
+MAINTENANCE = {"site_not_ready", "site_read_only_mode"}
 
 
 @dataclass(frozen=True)
@@ -60,13 +60,13 @@ class Seen:
 
 def expected(status: int, code: str | None) -> Seen:
     """What docs/errors.md says of one answer to a gift's first attempt."""
-    if status in {401, 403} or (status, code) in PARKS:
+    if status in {401, 403} or (status, code) in PARKS or code in MAINTENANCE:
         reason = code or f"http_{status}"
         # The job waits in its line; the answer cost it nothing.
         return Seen("queued", 0, False, reason, False, 1)
     if status in {429, 503}:
-        burnt = status == 503 and code not in SITE_WIDE
-        return Seen("delayed", int(burnt), False, None, code in SITE_WIDE, 1)
+        paused = code == "api_request_limit_exceeded"
+        return Seen("delayed", int(status == 503), False, None, paused, 1)
     if status >= 500 or status == 408:
         return Seen("delayed", 1, True, None, False, 1)
     return Seen("failed", 1, False, None, False, 1)

@@ -175,16 +175,25 @@ def test_decide_spreads_the_return_from_retry_after() -> None:
 
 
 @pytest.mark.parametrize("code", SITE_WIDE)
-def test_decide_waits_minutes_for_maintenance(code: str) -> None:
-    """A read-only or unready site is left alone for minutes, and no attempt burns."""
+def test_decide_parks_a_site_in_maintenance(code: str) -> None:
+    """A read-only or unready site is tried now and then, and no attempt burns."""
     error = UnavailableError("http_status", status=503, api_error_code=code)
-    for seed in range(100):
-        decision = ask(error, attempt=50, seed=seed)
-        assert decision.action == "retry"
-        assert decision.pause_site_ms is not None
-        assert 60_000 <= decision.pause_site_ms <= 180_000
-        assert decision.delay_ms >= decision.pause_site_ms
-        assert not decision.counted
+    decision = ask(error, attempt=50)
+    assert (decision.action, decision.error_class) == ("park_site", "unavailable")
+    assert decision.park_reason == code
+    assert (decision.delay_ms, decision.pause_site_ms) == (0, None)
+    assert not decision.counted
+    assert not decision.executed_unknown
+
+
+@pytest.mark.parametrize(
+    ("seconds", "first_ms"), [(0.2, 1_000), (45, 45_000), (240, 240_000), (1e9, 600_000)]
+)
+def test_decide_asks_a_site_in_maintenance_when_it_said(seconds: float, first_ms: int) -> None:
+    """Retry-After says when the first try is, within 1 s to ten minutes."""
+    code = "site_read_only_mode"
+    error = UnavailableError("http_status", status=503, api_error_code=code, retry_after_s=seconds)
+    assert ask(error).pause_site_ms == first_ms
 
 
 @pytest.mark.parametrize("code", ALONE)

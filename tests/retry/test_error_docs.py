@@ -140,7 +140,7 @@ def test_error_code_does_what_the_table_says(
     assert decision.action == ACTIONS[following.split(maxsplit=1)[0].strip(";")]
     assert (decision.pause_site_ms is not None) == following.startswith("pause the whole site")
     row = next(row for row in rows_of("Classes") if row[0] == f"`{cls}`")
-    burns = row[3].startswith("yes") and not decision.pause_site_ms
+    burns = row[3].startswith("yes") and decision.park_reason is None
     assert decision.counted == burns
     assert decision.executed_unknown == (row[4] == "yes")
 

@@ -57,7 +57,8 @@ class Retry:
         counted: whether this attempt counts towards the most that are allowed.
         unsure: whether the API may have executed this attempt.
         attempt: JSON text for the history, or "".
-        pause_site_ms: milliseconds for which nobody calls the site; 0 = no pause.
+        pause_site_ms: milliseconds for which nobody calls the site; 0 = no pause. With a
+            `park_reason` they are the time until the first probe.
         new_epoch: whether the next attempt gets a new idempotency key.
         park_reason: stop handing out the site's jobs, but for a probe now and then; "" = go on.
         failing: whether the attempt says that the site is away; after ten in a row it is probed.

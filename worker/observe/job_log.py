@@ -170,7 +170,7 @@ class JobLog:
         self._job(event, level, job, given)
         if decision.action == "fail":
             self._job(events.JOB_DEAD_LETTERED, level, job, given)
-        if decision.pause_site_ms is not None:
+        if decision.pause_site_ms is not None and decision.park_reason is None:
             paused = {"delay_ms": decision.pause_site_ms, "why": decision.why}
             self._site(events.SITE_PAUSED, logging.WARNING, job.site, paused)
         if decision.park_reason is not None:

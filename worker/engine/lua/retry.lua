@@ -6,7 +6,8 @@
 --       pause_site_ms, new_epoch, park_reason, failing. `unsure` = 1 when the API may have executed this attempt;
 --       `new_epoch` = 1 when the next attempt needs a new idempotency key (a possible orphan is
 --       recorded); with a `park_reason` the whole site is handed out no more, but for a probe now and
---       then; `failing` = 1 when the attempt says that the site is away.
+--       then (first after pause_site_ms, if given, for one that is away); `failing` = 1 when the attempt says
+--       that the site is away.
 -- Gives n times 1 or 0 (refused).
 local ttl_ms, stream_max = ARGV[1], ARGV[2]
 local reply = {}
@@ -22,8 +23,13 @@ for i = 3, #ARGV, 10 do
     if ARGV[i + 4] == '1' then remember_unsure(job) end
     note_attempt(job, ARGV[i + 5])
     local pause_ms = tonumber(ARGV[i + 6])
-    if pause_ms > 0 then throttle(job.site, pause_ms) end
-    if ARGV[i + 8] ~= '' then park_refused(job.site, ARGV[i + 8]) end
+    if ARGV[i + 8] == '' then
+      if pause_ms > 0 then throttle(job.site, pause_ms) end
+    elseif ARGV[i + 9] == '1' then
+      park_away(job.site, ARGV[i + 8], pause_ms)
+    else
+      park_refused(job.site, ARGV[i + 8])
+    end
     if ARGV[i + 7] == '1' then
       redis.call('HINCRBY', job_key(id), 'epoch', 1)
       redis.call('HINCRBY', job_key(id), 'orphans', 1)

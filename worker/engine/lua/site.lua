@@ -119,6 +119,19 @@ local function park_refused(site, reason)
   park(site, reason, PROBE_REFUSED_MS)
 end
 
+-- The API said that the site is away for a while: a run of failures that is known at the first. It may
+-- have said (told_ms > 0) when to ask again.
+local function park_away(site, reason, told_ms)
+  local key = site_key(site)
+  local s = redis.call('HMGET', key, 'parked', 'probe_at')
+  if not s[1] then
+    park(site, reason, told_ms > 0 and told_ms or PROBE_FIRST_MS)
+  elseif s[2] and tonumber(s[2]) < NOW + told_ms then
+    redis.call('HSET', key, 'probe_at', NOW + told_ms)
+    line_up_anew(site)
+  end
+end
+
 -- One more ending in a row said that the site is away.
 local function note_failing(site, parked, probe_at, probe_ms)
   local failing = redis.call('HINCRBY', site_key(site), 'failing', 1)
