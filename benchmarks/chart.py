@@ -24,6 +24,8 @@ BAR: Final = 16
 ROW: Final = 22
 HEAD: Final = 34
 GAP: Final = 18
+#: How many times the next smaller value the largest may be before its bar is cut.
+FAR: Final = 3.0
 _COLOURS: Final = {"ours": "#0a7d55", "peer": "#8a94a6", "floor": "#c9ced6"}
 
 
@@ -64,15 +66,21 @@ def _colour(name: str, *, is_peer: bool) -> str:
     return _COLOURS["ours" if name == OURS.name else "peer" if is_peer else "floor"]
 
 
+def _scale(values: Sequence[float]) -> float:
+    """Give the value that fills a bar; one far above all others is cut, or none could be read."""
+    first, second, *_ = [*sorted(values, reverse=True), 0.0]
+    return second * 1.25 if second and first > FAR * second else first
+
+
 def _panel(title: str, rows: Sequence[tuple[str, str, float]], top: int) -> list[str]:
-    most = max(value for _, _, value in rows)
+    most = _scale([value for _, _, value in rows])
     room = WIDTH - LABEL - 90
     found = [
         f'<text x="{GAP}" y="{top + 16}" font-weight="600" fill="#1b1f24">{escape(title)}</text>'
     ]
     for place, (name, colour, value) in enumerate(rows):
         y = top + HEAD + place * ROW
-        length = max(1.0, room * value / most)
+        length = max(1.0, room * min(1.0, value / most))
         text = f"{value:,.0f}" if value >= 100 else f"{value:.2g}"
         weight = "600" if name == OURS.name else "400"
         words = f'y="{y + 12}" fill="#1b1f24" font-weight="{weight}"'
@@ -80,5 +88,8 @@ def _panel(title: str, rows: Sequence[tuple[str, str, float]], top: int) -> list
         found.append(
             f'<rect x="{LABEL}" y="{y}" width="{length:.1f}" height="{BAR}" fill="{colour}"/>'
         )
+        if value > most:
+            cut = LABEL + length - 30
+            found.append(f'<path d="M{cut} {y + BAR} l6 -{BAR} h5 l-6 {BAR} z" fill="#ffffff"/>')
         found.append(f'<text x="{LABEL + length + 6:.1f}" {words}>{text}</text>')
     return found
