@@ -34,7 +34,7 @@ message=$(
 script=$(cat "$lua/keys.lua" "$lua/site.lua" "$lua/job.lua" "$lua/enqueue.lua")
 reply=$(
     printf %s "$message" |
-        redis-cli -u "${LARGESSE_REDIS_URL:?say where Redis is}" -x EVAL "$script" 1 "$prefix" \
+        redis-cli -c -u "${LARGESSE_REDIS_URL:?say where Redis is}" -x EVAL "$script" 1 "$prefix" \
             "$id" job "$digest" chargebee "$kind" "$site" interactive "$key" 0 0
 )
 case $reply in

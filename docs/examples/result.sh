@@ -8,7 +8,7 @@ tries=$((${2:-10} * 10))
 tag=$(printf %s "$id" | cut -c 1-4)
 prefix="{${LARGESSE_NAMESPACE:-largesse}:$((0x$tag % ${LARGESSE_SHARDS:-1}))}:"
 
-ask() { redis-cli -u "${LARGESSE_REDIS_URL:?say where Redis is}" "$@"; }
+ask() { redis-cli -c -u "${LARGESSE_REDIS_URL:?say where Redis is}" "$@"; }
 
 while [ "$tries" -gt 0 ]; do
     outcome=$(ask GET "${prefix}out:$id")
