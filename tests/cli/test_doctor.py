@@ -239,6 +239,26 @@ def test_doctor_names_a_user_who_may_run_no_scripts(
     assert "open-sesame" not in ran.out
 
 
+def test_doctor_goes_on_when_it_may_not_look(
+    redis_server: RedisServer, largesse: Command, listener: str
+) -> None:
+    """A user who may not list keys is a fault of its own, and sites are still looked at."""
+    with redis_server.client() as client:
+        client.execute_command(
+            "ACL", "SETUSER", "blind", "on", ">open-sesame", "~*", "+@all", "-scan"
+        )
+    url = redis_server.url.replace("redis://", "redis://blind:open-sesame@")
+    env = {
+        "LARGESSE_REDIS_URL": url, "CHARGEBEE_SITE": "acme-test", "CHARGEBEE_API_KEY": "test_x",
+        "CHARGEBEE_API_URL": listener,
+    }  # fmt: skip
+    ran = largesse("doctor", "--no-calls", "--json", env=env)
+    checks = by_name(ran.objects())
+    assert (ran.code, checks["queue"]["status"]) == (1, "fail")
+    assert "+@read" in checks["queue"]["remedy"]
+    assert {"workers", "leases", "api acme-test"} <= checks.keys()
+
+
 def test_doctor_counts_the_scripts_of_its_version(
     redis_server: RedisServer, largesse: Command
 ) -> None:
