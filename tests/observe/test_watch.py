@@ -157,6 +157,11 @@ def test_threads_of_dramatiq_are_watched_too(system: System, free_port: int) -> 
         name="dramatiq",
     )
     until(lambda: ask(free_port, "/readyz") == (200, "ready\n"))
+    with system.redis() as client:
+        (one,) = until(lambda: read_workers(client, Keyspace()), what="the worker's word")
+        assert one.state(redis_now_ms(client)) == "idle"
+        assert one.seen is not None
+        assert one.seen.concurrency == 4
     run_jobs(system)
     check_figures(system, [free_port])
 
