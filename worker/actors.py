@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import random
 import time
 from collections.abc import Mapping
@@ -246,7 +247,9 @@ def _bind(broker: Broker, caller: Caller, operation: Operation) -> None:
     async def attempt(*, payload: Mapping[str, Any], options: Mapping[str, Any]) -> None:
         await caller.call(operation, payload, options)
 
+    # An attempt has a deadline of its own, tighter than any time limit.
     bind = dramatiq.actor(
-        broker=broker, actor_name=operation.kind, queue_name=QUEUE, max_retries=0
-    )
+        broker=broker, actor_name=operation.kind, queue_name=QUEUE, max_retries=0,
+        time_limit=math.inf,
+    )  # fmt: skip
     bind(attempt)

@@ -59,7 +59,8 @@ class PooledTransport(httpx.AsyncBaseTransport):
         Raises:
             httpx.TransportError: one of its leaves.
         """
-        data = _serialize(request, await request.aread())
+        whole = isinstance(request.stream, httpx.ByteStream)
+        data = _serialize(request, request.read() if whole else await request.aread())
         origin = _origin_of(request.url)
         connection = self._take(origin) or await self._connect(origin)
         self._busy.add(connection)

@@ -6,6 +6,7 @@ import asyncio
 import contextvars
 import inspect
 import logging
+import math
 import threading
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final
@@ -139,6 +140,8 @@ class Runner:
         )
         coroutine = self._coroutine_of(actor)
         if coroutine is not None:
+            if limit_ms == math.inf:
+                return await coroutine(*delivery.args, **delivery.kwargs)
             try:
                 async with asyncio.timeout(limit_ms / 1000) as limit:
                     return await coroutine(*delivery.args, **delivery.kwargs)
