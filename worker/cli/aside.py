@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from worker.cli.complete import complete_kind, complete_site
 from worker.cli.desk import desk, examples, facts, moment, point_in_time, table
 from worker.cli.exits import Exit
 from worker.cli.inputs import kind_of
+from worker.cli.job_filters import Kind, Site
 from worker.cli.output import fail, note, say, say_json, stderr_console
 
 if TYPE_CHECKING:
@@ -24,13 +24,6 @@ __all__ = ["dead", "held"]
 #: Jobs from which on a bar shows how far a move has come.
 PROGRESS_FROM = 50
 
-Site = Annotated[
-    str | None, typer.Option(help="Only jobs of this site.", autocompletion=complete_site)
-]
-Kind = Annotated[
-    str | None,
-    typer.Option(help="Only gift-checkout or personalized-offer.", autocompletion=complete_kind),
-]
 Code = Annotated[
     str | None,
     typer.Option(help="Only this class, API error code or HTTP status, such as rejected or 404."),
