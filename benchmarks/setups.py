@@ -119,7 +119,7 @@ OURS: Final = Setup(
     commands=lambda bin_, processes, in_flight: [
         [f"{bin_}/largesse", "worker", f"--processes={processes}", f"--concurrency={in_flight}"]
     ],
-    rates=(5_000, 4_000),
+    rates=(6_000, 4_500),
     about="`largesse worker`, every feature on",
     venv=None,
     is_peer=False,
