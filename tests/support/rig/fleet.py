@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -35,6 +35,7 @@ class Fleet:
         grace_s: seconds that running jobs get at shutdown.
         threads: run dramatiq's own worker threads in place of the loop.
         moved: let the scripts run on a clock that the test moves; see `rig.moved`.
+        launch: turns a command into one that runs it elsewhere, such as `Wire.far`.
     """
 
     def __init__(
@@ -47,6 +48,7 @@ class Fleet:
         grace_s: float = 25.0,
         threads: bool = False,
         moved: bool = False,
+        launch: Callable[[Sequence[str]], list[str]] = list,
     ) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         self._folder = folder
@@ -57,7 +59,7 @@ class Fleet:
         else:
             program = "rig.moved" if moved else "worker.fleet"
             words = [program, "--concurrency", str(concurrency), "--grace", str(grace_s)]
-        self._argv = ["python", "-m", *words]
+        self._argv = launch(["python", "-m", *words])
         self.members: list[Process] = []
         self.deaths: list[Death] = []
         self._starts = 0

@@ -74,7 +74,7 @@ def produce(
     payloads: tuple[str, ...] = ("gift",),
     every_s: float = 0.0,
     options: Mapping[str, Any] | None = None,
-) -> None:
+) -> list[float]:
     """Enqueue one job per key, again and again until Redis takes it, and note it.
 
     Args:
@@ -84,26 +84,33 @@ def produce(
         payloads: names of `PAYLOADS`, taken in turn.
         every_s: seconds between two jobs.
         options: options of all jobs.
+
+    Returns:
+        Seconds of each call that was refused.
     """
+    refused_s: list[float] = []
     for number, key in enumerate(keys):
         name = payloads[number % len(payloads)]
         kind = "personalized_offer" if name == "offer" else "gift_checkout"
         deadline = time.monotonic() + PATIENCE_S
         while True:
+            began = time.monotonic()
             try:
                 job = producer.enqueue(kind, PAYLOADS[name], key=key, options=options)
                 break
             except BrokerError:
+                refused_s.append(time.monotonic() - began)
                 if time.monotonic() > deadline:
                     raise
                 time.sleep(0.1)
         log.note(key=key, job_id=job.id, payload=name, at=time.time())
         if every_s:
             time.sleep(every_s)
+    return refused_s
 
 
 def main() -> int:
-    """Produce what the log has not; exit code 0 when all is accepted."""
+    """Produce what the log has not and print the seconds of refusals; 0 when all is accepted."""
     parser = argparse.ArgumentParser()
     parser.add_argument("--log", type=Path, required=True)
     parser.add_argument("--prefix", required=True)
@@ -115,13 +122,14 @@ def main() -> int:
     done = {row["key"] for row in log.rows}
     keys = [f"{args.prefix}-{number}" for number in range(args.n)]
     with Producer.from_env() as producer:
-        produce(
+        refused_s = produce(
             producer,
             log,
             [key for key in keys if key not in done],
             payloads=tuple(args.payloads.split(",")),
             every_s=args.every_s,
         )
+    print(json.dumps(refused_s))
     return 0
 
 
