@@ -1,25 +1,19 @@
-"""The network between the parts is cut, slow or lossy, and Sentinel moves the master."""
+"""The network between the parts is cut, slow or lossy."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
-import redis
 from rig.figures import Figures
-from rig.processes import Process
 from rig.producing import GIFT
 from rig.proxy import ChaosProxy
-from rig.server import RedisServer, free_port, server_binary
-from rig.waiting import until
 from rig.world import World
 
 from worker.errors import BrokerUnavailableError
 
 SEED = 9
-SERVICE = "largesse-test"
 
 
 @pytest.fixture
@@ -117,88 +111,3 @@ def test_workers_cut_off_from_the_api_lose_nothing(
     assert not fleet.deaths
     replayed = world.api.admin.counts()["replayed"]
     world.judge(figures, "T9", f"API, {way}", seconds=seconds, seed=SEED, replayed=replayed)
-
-
-class Sentinels:
-    """A master, a replica and one Sentinel that watches them."""
-
-    def __init__(self, folder: Path) -> None:
-        self.master = RedisServer(folder / "master", config={"appendonly": "yes"}).start()
-        self.replica = RedisServer(
-            folder / "replica",
-            config={"appendonly": "yes", "replicaof": f"127.0.0.1 {self.master.port}"},
-        ).start()
-        self.port = free_port()
-        config = folder / "sentinel.conf"
-        config.write_text(
-            f"port {self.port}\nbind 127.0.0.1\ndir {folder}\n"
-            f"sentinel monitor {SERVICE} 127.0.0.1 {self.master.port} 1\n"
-            f"sentinel down-after-milliseconds {SERVICE} 1000\n"
-            f"sentinel failover-timeout {SERVICE} 3000\n"
-        )
-        words = [server_binary(), str(config), "--sentinel"]
-        self.process = Process(words, output=folder / "sentinel.log")
-
-    def wait_ready(self) -> None:
-        """Wait until the Sentinel knows the replica, and the replica follows."""
-        until(self._watches, timeout_s=20, what="the Sentinel")
-
-    def _watches(self) -> bool:
-        with redis.Redis(port=self.port) as sentinel, self.replica.client() as replica:
-            try:
-                found = sentinel.sentinel_slaves(SERVICE)
-                status = replica.info("replication")["master_link_status"]
-            except redis.RedisError:
-                return False
-        return bool(found) and status == "up"
-
-    @property
-    def url(self) -> str:
-        """URL of the service."""
-        return f"redis+sentinel://127.0.0.1:{self.port}/{SERVICE}/0"
-
-    def stop(self) -> None:
-        """End all three."""
-        self.process.end()
-        self.replica.stop()
-        self.master.stop()
-
-
-@pytest.fixture
-def sentinels(tmp_path: Path) -> Iterator[Sentinels]:
-    """A watched pair of servers."""
-    folder = tmp_path / "sentinel"
-    folder.mkdir()
-    made = Sentinels(folder)
-    try:
-        made.wait_ready()
-        yield made
-    finally:
-        made.stop()
-
-
-def test_failover_is_followed(world: World, sentinels: Sentinels, figures: Figures) -> None:
-    """T8: the master dies, Sentinel promotes the replica, and work goes on within 15 s."""
-    world.server.stop()
-    world.server = sentinels.master
-    env = world.env(LARGESSE_REDIS_URL=sentinels.url)
-    world.client.close()
-    world.client = sentinels.master.client()
-    world.producer_env = env
-    world.api.admin.set(latency_ms=50)
-    fleet = world.started(env=env)
-    world.produce(40, prefix="before", every_s=0.01)
-    with sentinels.master.client() as client:
-        client.wait(1, 1_000)
-    sentinels.master.kill()
-    killed_at = time.time()
-    world.server = sentinels.replica
-    world.client.close()
-    world.client = sentinels.replica.client()
-    world.produce(40, prefix="after", every_s=0.01)
-    until(lambda: world.requests_since(killed_at + 0.5), timeout_s=30, what="the next call")
-    resume_s = world.requests_since(killed_at + 0.5)[0]["at_ms"] / 1000 - killed_at
-    world.wait(timeout_s=60)
-    assert not fleet.deaths
-    world.judge(figures, "T8", "Sentinel failover", resume_s=round(resume_s, 2))
-    assert resume_s <= 15

@@ -7,6 +7,7 @@ who know that it is.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import cache
 from typing import Any, Final, cast
 
 import redis
@@ -76,7 +77,10 @@ def connect(address: RedisAddress | str, patience: Patience = WORKER) -> redis.R
             list(where.hosts), sentinel_kwargs=_sentinel_options(where, patience), **options
         )
         return cast("redis.Redis", sentinel.master_for(where.service or "", db=where.db))
-    return redis.Redis(**_location(where), **options)
+    client = redis.Redis(**_location(where), **options)
+    pool: Any = client.connection_pool
+    pool.connection_class = _leaving(pool.connection_class)
+    return client
 
 
 def connect_async(address: RedisAddress | str, patience: Patience = WORKER) -> redis.asyncio.Redis:
@@ -99,7 +103,44 @@ def connect_async(address: RedisAddress | str, patience: Patience = WORKER) -> r
         master = sentinel.master_for(where.service or "", redis_class=_WatchedMaster, db=where.db)
         master.sentinels = sentinel.sentinels
         return cast("redis.asyncio.Redis", master)
-    return redis.asyncio.Redis(**_location(where), **options)
+    client = redis.asyncio.Redis(**_location(where), **options)
+    client.connection_pool.connection_class = _leaving_async(
+        client.connection_pool.connection_class
+    )
+    return client
+
+
+@cache
+def _leaving(kind: Any) -> Any:
+    """Make a connection that leaves a server that has become a replica.
+
+    Its name may point to the new master by now, and only a new connection asks for the address.
+    """
+
+    class Leaving(kind):  # type: ignore[misc]
+        def read_response(self, *args: Any, **options: Any) -> Any:
+            try:
+                return super().read_response(*args, **options)
+            except redis.ReadOnlyError:
+                self.disconnect()
+                raise
+
+    return Leaving
+
+
+@cache
+def _leaving_async(kind: Any) -> Any:
+    """Make the asyncio connection of the same kind as `_leaving`."""
+
+    class Leaving(kind):  # type: ignore[misc]
+        async def read_response(self, *args: Any, **options: Any) -> Any:
+            try:
+                return await super().read_response(*args, **options)
+            except redis.ReadOnlyError:
+                await self.disconnect(nowait=True)
+                raise
+
+    return Leaving
 
 
 class _WatchedMaster(redis.asyncio.Redis):

@@ -57,6 +57,7 @@ class RedisServer:
         data_dir: data and log of the server.
         config: options as in redis.conf, such as `{"appendonly": "yes"}`; no persistence without.
         port: loopback port; a free one when not given.
+        host: loopback address.
     """
 
     def __init__(
@@ -65,8 +66,10 @@ class RedisServer:
         *,
         config: Mapping[str, str | int] | None = None,
         port: int | None = None,
+        host: str = "127.0.0.1",
     ) -> None:
         self.data_dir = data_dir
+        self.host = host
         self.port = port or free_port()
         self.config: dict[str, str | int] = {
             "save": "",
@@ -80,7 +83,7 @@ class RedisServer:
     @property
     def url(self) -> str:
         """URL of logical database 0."""
-        return f"redis://127.0.0.1:{self.port}/0"
+        return f"redis://{self.host}:{self.port}/0"
 
     @property
     def pid(self) -> int:
@@ -103,7 +106,7 @@ class RedisServer:
         """Start it, on the same port and data as before; returns itself when it answers PING."""
         if self.running:
             return self
-        words = [server_binary(), "--port", str(self.port), "--bind", "127.0.0.1"]
+        words = [server_binary(), "--port", str(self.port), "--bind", self.host]
         words += ["--dir", str(self.data_dir), "--daemonize", "no"]
         for name, value in self.config.items():
             words += [f"--{name}", str(value)]
@@ -163,7 +166,7 @@ class RedisServer:
         """A client of the test's own, without retries; the caller closes it."""
         options.setdefault("retry", Retry(NoBackoff(), 0))
         options.setdefault("decode_responses", True)
-        return redis.Redis(host="127.0.0.1", port=self.port, **options)
+        return redis.Redis(host=self.host, port=self.port, **options)
 
     def config_set(self, **options: str | int) -> None:
         """CONFIG SET at run time; underscores stand for dashes."""
