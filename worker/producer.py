@@ -19,7 +19,7 @@ from worker.batch import prepare_many
 from worker.engine import crash
 from worker.engine.connection import PRODUCER, connect, connect_async
 from worker.engine.entry import Accepted, Entry, entry_of
-from worker.engine.intake import take_in, take_in_async
+from worker.engine.intake import CALL_S, take_in, take_in_async
 from worker.engine.keys import Keyspace
 from worker.engine.scripts import AsyncScripts, Scripts
 from worker.errors import JobConflictError
@@ -185,7 +185,7 @@ class Producer:
         with sending(jobs, QUEUE) as trace:
             entries = _entries(jobs, self.keyspace, trace)
             crash.point("producer_before_enqueue")
-            words = take_in(self._scripts, entries)
+            words = take_in(self._scripts, entries, call_s=CALL_S)
             crash.point("producer_after_enqueue")
         _refuse_conflicts(jobs, words, report_conflicts)
         return [

@@ -6,8 +6,10 @@ who know that it is.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from functools import cache
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Any, Final, cast
 
 import redis
@@ -22,7 +24,12 @@ from redis.retry import Retry
 
 from worker.redis_address import RedisAddress
 
-__all__ = ["PRODUCER", "WORKER", "Patience", "connect", "connect_async"]
+__all__ = ["PRODUCER", "WORKER", "Patience", "connect", "connect_async", "over_within"]
+
+#: When the call that is under way is to be over, monotonic s; None where nothing bounds it.
+_until: ContextVar[float | None] = ContextVar("until", default=None)
+#: Shortest wait, s: a wait of none would not even look.
+LEAST_S: Final = 0.001
 
 
 class Patience:
@@ -79,7 +86,7 @@ def connect(address: RedisAddress | str, patience: Patience = WORKER) -> redis.R
         return cast("redis.Redis", sentinel.master_for(where.service or "", db=where.db))
     client = redis.Redis(**_location(where), **options)
     pool: Any = client.connection_pool
-    pool.connection_class = _leaving(pool.connection_class)
+    pool.connection_class = _own(pool.connection_class)
     return client
 
 
@@ -104,35 +111,67 @@ def connect_async(address: RedisAddress | str, patience: Patience = WORKER) -> r
         master.sentinels = sentinel.sentinels
         return cast("redis.asyncio.Redis", master)
     client = redis.asyncio.Redis(**_location(where), **options)
-    client.connection_pool.connection_class = _leaving_async(
-        client.connection_pool.connection_class
-    )
+    client.connection_pool.connection_class = _own_async(client.connection_pool.connection_class)
     return client
 
 
-@cache
-def _leaving(kind: Any) -> Any:
-    """Make a connection that leaves a server that has become a replica.
+@contextmanager
+def over_within(seconds: float) -> Iterator[None]:
+    """Bound what a block does with a client of one server, connecting and repeats included.
 
-    Its name may point to the new master by now, and only a new connection asks for the address.
+    The bounds of a connection are for each wait: on a line that loses packets several of them
+    would add up.
+
+    Raises:
+        redis.TimeoutError: from the client, when the time is over.
+    """
+    token = _until.set(time.monotonic() + seconds)
+    try:
+        yield
+    finally:
+        _until.reset(token)
+
+
+def _left_s() -> float | None:
+    until = _until.get()
+    return None if until is None else max(LEAST_S, until - time.monotonic())
+
+
+def _own(kind: Any) -> Any:
+    """Make a connection that keeps to `over_within` and leaves a server turned replica.
+
+    The name of such a server may point to the new master by now, and only a new connection asks
+    for the address.
     """
 
-    class Leaving(kind):  # type: ignore[misc]
+    class Own(kind):  # type: ignore[misc]
+        def _connect(self: Any) -> Any:
+            given = self.socket_connect_timeout
+            left_s = _left_s()
+            if left_s is not None:
+                self.socket_connect_timeout = min(given or left_s, left_s)
+            try:
+                return super()._connect()
+            finally:
+                self.socket_connect_timeout = given
+
         def read_response(self, *args: Any, **options: Any) -> Any:
+            left_s = _left_s()
+            if left_s is not None:
+                options["timeout"] = min(self.socket_timeout or left_s, left_s)
             try:
                 return super().read_response(*args, **options)
             except redis.ReadOnlyError:
                 self.disconnect()
                 raise
 
-    return Leaving
+    return Own
 
 
-@cache
-def _leaving_async(kind: Any) -> Any:
-    """Make the asyncio connection of the same kind as `_leaving`."""
+def _own_async(kind: Any) -> Any:
+    """Make the asyncio connection that leaves a server turned replica; see `_own`."""
 
-    class Leaving(kind):  # type: ignore[misc]
+    class Own(kind):  # type: ignore[misc]
         async def read_response(self, *args: Any, **options: Any) -> Any:
             try:
                 return await super().read_response(*args, **options)
@@ -140,7 +179,7 @@ def _leaving_async(kind: Any) -> Any:
                 await self.disconnect(nowait=True)
                 raise
 
-    return Leaving
+    return Own
 
 
 class _WatchedMaster(redis.asyncio.Redis):
