@@ -12,6 +12,7 @@ import ctypes
 import json
 import logging
 import os
+import resource
 import signal
 import sys
 import threading
@@ -36,6 +37,15 @@ def note(folder: Path, what: str, job: str) -> None:
         os.write(handle, line.encode())
     finally:
         os.close(handle)
+
+
+def allocate(mib: int) -> None:
+    """Take memory and touch it; where it cannot be had, end as the kernel would have us end."""
+    try:
+        taken = [b"x" * (1 << 20) for _ in range(mib)]
+    except MemoryError:
+        os.kill(os.getpid(), signal.SIGKILL)
+    raise RuntimeError(f"{len(taken)} MiB did not end this worker")
 
 
 def register(broker: dramatiq.Broker, folder: Path, **options: Any) -> dramatiq.Actor[..., Any]:
@@ -63,6 +73,8 @@ def register(broker: dramatiq.Broker, folder: Path, **options: Any) -> dramatiq.
             os.kill(os.getpid(), signal.SIGKILL)
         if mode == "segfault-later":
             ctypes.string_at(0)
+        if mode == "allocate-later":
+            allocate(2 * 1024)
         note(folder, "end", job)
         return job
 
@@ -82,7 +94,10 @@ def main() -> int:
     parser.add_argument("--retries", type=int)
     parser.add_argument("--socket-timeout-s", type=float)
     parser.add_argument("--results-url")
+    parser.add_argument("--address-mib", type=int)
     args = parser.parse_args()
+    if args.address_mib:
+        resource.setrlimit(resource.RLIMIT_AS, (args.address_mib << 20, args.address_mib << 20))
     logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="%(levelname)s %(message)s")
     broker = make_broker(
         args.broker,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +39,8 @@ class Stage:
         self.folder = folder
         self.worker_port = worker_port or server.port
         self._spawn = spawn
+        #: Turns the command of a worker into one that runs it under some bound.
+        self.launch: Callable[[list[str]], list[str]] = list
         self.broker: Any = make_broker(kind, server.url)
         self.actor = register(self.broker, folder)
 
@@ -62,7 +65,7 @@ class Stage:
         words += ["--folder", str(self.folder)]
         for name, value in options.items():
             words += [f"--{name.replace('_', '-')}", str(value)]
-        process = self._spawn(words, env=env, name="probe")
+        process = self._spawn(self.launch(words), env=env, name="probe")
         if not wait:
             return process
         ready = self.folder / f"{process.pid}.ready"
