@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from playwright.sync_api import BrowserContext
+from playwright.sync_api import BrowserContext, Page
 from rig.chromium import chromium
 from rig.command import clean
 from rig.processes import Process, Processes
@@ -18,7 +18,7 @@ from rig.shelf import Shelf
 from rig.visitor import Visitor
 from rig.waiting import until
 
-from worker import Producer, Settings
+from worker import JobHandle, Producer, Settings
 from worker.dashboard.app import create_app
 from worker.dashboard.house import House
 from worker.dashboard.options import Options
@@ -99,6 +99,19 @@ class Stack:
         )  # fmt: skip
         return str(until(lambda: _ready(process), timeout_s=30, what="the dashboard"))
 
+    def ended(self, job: JobHandle, state: str) -> JobHandle:
+        """Wait until a job is in a state."""
+        until(lambda: job.state() == state, timeout_s=20, what=f"{state} of a job")
+        return job
+
+    def held(self) -> JobHandle:
+        """Let the outcome of a gift be unknown until its window is over."""
+        rule = self.sandbox.admin.add_fault("reset", execute=True, kind="gift_checkout")
+        job = self.ended(self.producer.gift_checkout({}), "held")
+        self.sandbox.admin.delete(f"faults/{rule}")
+        until(lambda: not self.desk.plan([job.id])[job.id].is_accepted, what="the window's end")
+        return job
+
     def close(self) -> None:
         """End everything."""
         self._spawn.end()
@@ -128,3 +141,19 @@ def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[BrowserContext
     """One Chromium for all of them; while it is open no other loop can run in this thread."""
     with chromium(tmp_path_factory.mktemp("browser") / "profile") as context:
         yield context
+
+
+@pytest.fixture
+def page(browser: BrowserContext, stack: Stack) -> Iterator[Page]:
+    """A page whose console must stay empty; faults and brakes of the test are taken away."""
+    opened = browser.new_page()
+    problems: list[str] = []
+    opened.on("console", lambda message: problems.append(message.text))
+    opened.on("pageerror", lambda error: problems.append(str(error)))
+    yield opened
+    opened.close()
+    stack.sandbox.admin.set(latency_ms=0)
+    stack.sandbox.admin.clear_faults()
+    stack.desk.resume(SITE)
+    stack.desk.set_rate(SITE, None)
+    assert problems == []

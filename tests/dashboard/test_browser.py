@@ -1,57 +1,22 @@
-"""Every page and every move in a real browser, with a fleet at work below."""
+"""The overview, sites, ways in and what holds for all pages, in a browser over a working fleet."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import pytest
-from playwright.sync_api import BrowserContext, Page, expect
-from rig.shelf import OFFER
-from rig.waiting import until
-
-from worker import JobHandle
+from playwright.sync_api import Page, expect
 
 pytestmark = pytest.mark.browser
 
 MISSING = {"subscription_items": [{"item_price_id": "missing_1"}]}
+GOOD = {"subscription_items": [{"item_price_id": "private-plan", "quantity": 2}]}
 CHARTS = (
     "Jobs a minute, by outcome", "From enqueue to result", "Calls of the API",
     "Waiting and in flight", "Age of the oldest waiting job", "429s and other retries a minute",
 )  # fmt: skip
-GOOD = {"subscription_items": [{"item_price_id": "private-plan", "quantity": 2}]}
-
-
-@pytest.fixture
-def page(browser: BrowserContext, stack: Any) -> Iterator[Page]:
-    """A page whose console must stay empty; faults and brakes of the test are taken away."""
-    opened = browser.new_page()
-    problems: list[str] = []
-    opened.on("console", lambda message: problems.append(message.text))
-    opened.on("pageerror", lambda error: problems.append(str(error)))
-    yield opened
-    opened.close()
-    stack.sandbox.admin.set(latency_ms=0)
-    stack.sandbox.admin.clear_faults()
-    stack.desk.resume("acme-test")
-    stack.desk.set_rate("acme-test", None)
-    assert problems == []
-
-
-def ended(job: JobHandle, state: str) -> JobHandle:
-    """Wait until a job is in a state."""
-    until(lambda: job.state() == state, timeout_s=20, what=f"{state} of a job")
-    return job
-
-
-def held(stack: Any) -> JobHandle:
-    """Let the outcome of a gift be unknown until its window is over."""
-    rule = stack.sandbox.admin.add_fault("reset", execute=True, kind="gift_checkout")
-    job = ended(stack.producer.gift_checkout(GOOD), "held")
-    stack.sandbox.admin.delete(f"faults/{rule}")
-    until(lambda: not stack.desk.plan([job.id])[job.id].is_accepted, what="the window's end")
-    return job
 
 
 def test_overview_counts_what_the_fleet_does(page: Page, stack: Any) -> None:
@@ -71,7 +36,7 @@ def test_overview_counts_what_the_fleet_does(page: Page, stack: Any) -> None:
     ).to_be_visible()
     stack.sandbox.admin.set(latency_ms=0)
     for job in jobs:
-        ended(job, "succeeded")
+        stack.ended(job, "succeeded")
     places = page.locator('[data-live="places"]')
     # Workers write their figures every few seconds.
     expect(places.get_by_role("cell", name="acme-test")).to_be_visible(timeout=15_000)
@@ -91,7 +56,7 @@ def test_overview_lists_workers_that_wait_for_work(page: Page, stack: Any) -> No
 def test_overview_draws_depth_and_retries(page: Page, stack: Any) -> None:
     """What waits behind a paused site is drawn, and so are 429s, each also as numbers."""
     stack.sandbox.admin.add_fault("throttle", times=1)
-    ended(stack.producer.gift_checkout(GOOD), "succeeded")
+    stack.ended(stack.producer.gift_checkout(GOOD), "succeeded")
     stack.desk.pause("acme-test")
     jobs = [stack.producer.gift_checkout(GOOD) for _ in range(3)]
     page.goto(f"{stack.url}/?site=acme-test")
@@ -137,61 +102,9 @@ def test_overview_can_be_paused_and_narrowed(page: Page, stack: Any) -> None:
     expect(page.get_by_label("Kind", exact=True)).to_have_value("personalized_offer")
 
 
-def test_job_is_found_by_key_and_page(page: Page, stack: Any) -> None:
-    """The search finds a job; its page has the timeline, the result, and no address."""
-    job = ended(stack.producer.gift_checkout(GOOD, key="order-77"), "succeeded")
-    hosted = job.result(timeout=5).hosted_page
-    assert hosted is not None
-    for words in ("order-77", hosted.id, job.id):
-        page.goto(f"{stack.url}/jobs")
-        page.get_by_label("Job id, key or hosted page id").fill(words)
-        page.keyboard.press("Enter")
-        expect(page.get_by_role("link", name=job.id)).to_have_count(1)
-    page.get_by_role("link", name=job.id).click()
-    expect(page.get_by_role("heading", name="gift-checkout")).to_be_visible()
-    timeline = page.get_by_role("listitem")
-    expect(timeline.nth(0)).to_contain_text("enqueued")
-    expect(timeline.nth(1)).to_contain_text("attempt 1")
-    expect(timeline.nth(2)).to_contain_text("published")
-    expect(page.get_by_label("Result as JSON")).to_contain_text(hosted.id)
-    assert hosted.url not in page.content()
-    page.get_by_role("button", name="Show values of the result").click()
-    expect(page.get_by_label("Result as JSON")).to_contain_text(hosted.url)
-
-
-def test_jobs_are_found_by_what_they_are(page: Page, stack: Any) -> None:
-    """Site, kind, state, code and time each leave others out; a slip of a time is explained."""
-    good = ended(stack.producer.gift_checkout(GOOD), "succeeded")
-    dead = ended(stack.producer.gift_checkout(MISSING), "failed")
-    offer = ended(stack.producer.personalized_offer({**OFFER, "customer_id": "y"}), "succeeded")
-    page.goto(f"{stack.url}/jobs")
-
-    def found(*wanted: JobHandle) -> None:
-        page.get_by_role("button", name="Search").click()
-        for job in (good, dead, offer):
-            expect(page.get_by_role("link", name=job.id)).to_have_count(int(job in wanted))
-
-    page.get_by_label("Site", exact=True).select_option("acme-test")
-    found(good, dead, offer)
-    page.get_by_label("Kind", exact=True).select_option("gift_checkout")
-    found(good, dead)
-    page.get_by_label("Code, class or status").fill("resource_not_found")
-    found(dead)
-    page.get_by_label("Code, class or status").fill("")
-    page.get_by_label("State", exact=True).select_option("succeeded")
-    found(good)
-    page.get_by_label("Until").fill("1h")
-    found()
-    page.get_by_label("Until").fill("")
-    page.get_by_label("Since").fill("yesterday")
-    page.get_by_role("button", name="Search").click()
-    expect(page.get_by_text("“Since” is no time: write 30m")).to_be_visible()
-    expect(page.get_by_label("Since")).to_have_attribute("aria-invalid", "true")
-
-
 def test_read_only_shows_and_moves_nothing(page: Page, stack: Any) -> None:
     """No button of a move is there, values stay hidden, and a forged form is refused."""
-    job = ended(stack.producer.gift_checkout(MISSING), "failed")
+    job = stack.ended(stack.producer.gift_checkout(MISSING), "failed")
     url = stack.open("--read-only")
     for path in ("/", "/jobs", f"/jobs/{job.id}", "/sites", "/dead", "/held", "/audit"):
         page.goto(f"{url}{path}")
@@ -210,36 +123,6 @@ def test_read_only_shows_and_moves_nothing(page: Page, stack: Any) -> None:
     answer = page.request.post(f"{url}/jobs/{job.id}/discard", form={"csrf": "x"})
     assert answer.status == 403
     assert job.state() == "failed"
-
-
-def test_dead_job_is_discarded_from_its_page(page: Page, stack: Any) -> None:
-    """It leaves the dead letters, its outcome stays, and it cannot be replayed any more."""
-    job = ended(stack.producer.gift_checkout(MISSING), "failed")
-    page.goto(f"{stack.url}/jobs/{job.id}")
-    page.get_by_role("button", name="Discard").click()
-    expect(page.get_by_text("It is discarded.")).to_be_visible()
-    expect(page.get_by_role("region", name="Moves")).to_contain_text("not possible")
-    page.goto(f"{stack.url}/dead")
-    expect(page.locator(f'input[value="{job.id}"]')).to_have_count(0)
-    assert job.state() == "failed"
-
-
-def test_running_job_is_cancelled_after_its_attempt(page: Page, stack: Any) -> None:
-    """The page of a job that runs says so, and what a cancel will do."""
-    stack.sandbox.admin.add_fault("error", status=503, times=1)
-    stack.sandbox.admin.set(latency_ms=2_000)
-    job = ended(stack.producer.gift_checkout(GOOD), "running")
-    page.goto(f"{stack.url}/jobs/{job.id}")
-    expect(page.get_by_role("region", name="Timeline")).to_contain_text("runs now, delivery 1")
-    expect(page.get_by_role("region", name="Moves")).to_contain_text("after this attempt")
-    page.get_by_role("button", name="Cancel").click()
-    expect(page.get_by_text("It runs, and ends as cancelled after this attempt.")).to_be_visible()
-    stack.sandbox.admin.set(latency_ms=0)
-    ended(job, "cancelled")
-    page.reload()
-    timeline = page.get_by_role("region", name="Timeline")
-    expect(timeline).to_contain_text("503")
-    expect(timeline).to_contain_text("cancelled")
 
 
 def test_moves_are_made_with_the_keyboard_alone(page: Page, stack: Any) -> None:
@@ -264,27 +147,6 @@ def test_page_that_is_not_there_leads_back(page: Page, stack: Any) -> None:
     assert '<a href="/">Overview</a>' in answer.text()
 
 
-def test_dead_job_is_replayed_from_its_page(page: Page, stack: Any) -> None:
-    """Values are hidden until asked for; a replay puts it into its line, where it is cancelled."""
-    job = ended(stack.producer.gift_checkout(MISSING), "failed")
-    page.goto(f"{stack.url}/jobs/{job.id}")
-    payload = page.get_by_label("Payload as JSON")
-    expect(payload).to_contain_text("item_price_id")
-    expect(payload).to_contain_text("•••")
-    expect(payload).not_to_contain_text("missing_1")
-    page.get_by_role("button", name="Show values").click()
-    expect(payload).to_contain_text("missing_1")
-    moves = page.get_by_role("region", name="Moves")
-    expect(moves).to_contain_text("No earlier attempt made a page")
-    stack.desk.pause("acme-test")
-    page.get_by_role("button", name="Replay with a new key").click()
-    expect(page.get_by_text("It waits in its line again.")).to_be_visible()
-    assert job.state() == "queued"
-    page.get_by_role("button", name="Cancel").click()
-    expect(page.get_by_text("It is cancelled.")).to_be_visible()
-    assert job.state() == "cancelled"
-
-
 def test_site_is_paused_resumed_and_slowed(page: Page, stack: Any) -> None:
     """Pause holds jobs back, resume lets them go, and the rate changes for the fleet."""
     page.goto(f"{stack.url}/sites")
@@ -302,73 +164,12 @@ def test_site_is_paused_resumed_and_slowed(page: Page, stack: Any) -> None:
     expect(site).to_contain_text("1 interactive")
     site.get_by_role("button", name="Resume").click()
     expect(page.get_by_text("acme-test goes on.")).to_be_visible()
-    ended(job, "succeeded")
+    stack.ended(job, "succeeded")
     site.get_by_label("Calls a minute").fill("30")
     site.get_by_role("button", name="Change the rate").click()
     expect(site).to_contain_text("set by hand: 30")
     site.get_by_role("button", name="Back to the settings").click()
     expect(site).not_to_contain_text("set by hand")
-
-
-def test_dead_letters_are_grouped_filtered_and_replayed(page: Page, stack: Any) -> None:
-    """A group leads to its jobs; many are chosen, the plan is shown, and they run again."""
-    jobs = [ended(stack.producer.gift_checkout(MISSING), "failed") for _ in range(2)]
-    other = ended(stack.producer.personalized_offer({**OFFER, "customer_id": "x"}), "succeeded")
-    assert other.state() == "succeeded"
-    page.goto(f"{stack.url}/dead")
-    page.get_by_role("link", name=re.compile("resource_not_found")).first.click()
-    expect(page).to_have_url(re.compile("code=resource_not_found"))
-    for job in jobs:
-        page.get_by_role("checkbox", name=f"Choose job {job.id}").check()
-    stack.desk.pause("acme-test")
-    page.get_by_role("button", name="Replay…").click()
-    expect(page.get_by_role("heading", name="Replay 2 jobs?")).to_be_visible()
-    expect(page.get_by_text("2 of 2 would run")).to_be_visible()
-    expect(page.get_by_text("run, same key")).to_have_count(2)
-    page.get_by_role("button", name="Replay", exact=True).click()
-    expect(page.get_by_text("2 jobs are in line again.")).to_be_visible()
-    assert {job.state() for job in jobs} == {"queued"}
-    stack.desk.resume("acme-test")
-    for job in jobs:
-        ended(job, "failed")
-    page.goto(f"{stack.url}/dead")
-    page.get_by_label("Choose all shown").check()
-    page.get_by_role("button", name="Discard…").click()
-    page.get_by_role("button", name="Discard", exact=True).click()
-    expect(page.get_by_text(re.compile("discarded"))).to_be_visible()
-    expect(page.get_by_text("None. That is as it should be.")).to_be_visible()
-
-
-def test_held_job_needs_a_decision(page: Page, stack: Any) -> None:
-    """Its window is over: the same key is refused, a new one warns, and the audit has it all."""
-    job = held(stack)
-    page.goto(f"{stack.url}/held")
-    page.get_by_role("checkbox", name=f"Choose job {job.id}").check()
-    page.get_by_role("button", name="Replay…").click()
-    expect(page.get_by_text("be refused")).to_be_visible()
-    expect(page.get_by_text("0 of 1 would run")).to_be_visible()
-    expect(page.get_by_role("button", name="Replay", exact=True)).to_have_count(0)
-    page.get_by_role("link", name="Back").click()
-    page.get_by_role("checkbox", name=f"Choose job {job.id}").check()
-    page.get_by_role("button", name="Replay with a new key…").click()
-    expect(page.get_by_text("1 may leave a page behind that nobody was given.")).to_be_visible()
-    page.get_by_role("button", name="Replay with a new key", exact=True).click()
-    ended(job, "succeeded")
-    page.goto(f"{stack.url}/audit")
-    row = page.get_by_role("row").filter(has_text=job.id).first
-    expect(row).to_contain_text("replay")
-    expect(row).to_contain_text("new key")
-    expect(row).to_contain_text("dashboard")
-
-
-def test_held_job_is_discarded(page: Page, stack: Any) -> None:
-    """It ends as failed, and whoever waits for it is told."""
-    job = held(stack)
-    page.goto(f"{stack.url}/jobs/{job.id}")
-    expect(page.get_by_role("region", name="Moves")).to_contain_text("not possible")
-    page.get_by_role("button", name="Discard").click()
-    expect(page.get_by_text("It is discarded.")).to_be_visible()
-    assert job.state() == "failed"
 
 
 def test_password_lets_in_and_out(page: Page, stack: Any) -> None:
@@ -391,7 +192,7 @@ def test_password_lets_in_and_out(page: Page, stack: Any) -> None:
 
 def test_pages_are_read_with_the_keyboard(page: Page, stack: Any) -> None:
     """The first stop skips to the content; each page has one main heading and named controls."""
-    job = ended(stack.producer.gift_checkout(MISSING), "failed")
+    job = stack.ended(stack.producer.gift_checkout(MISSING), "failed")
     for path in ("/", "/jobs", f"/jobs/{job.id}", "/sites", "/dead", "/held", "/audit"):
         page.goto(f"{stack.url}{path}")
         page.keyboard.press("Tab")
@@ -406,7 +207,7 @@ def test_pages_are_read_with_the_keyboard(page: Page, stack: Any) -> None:
 @pytest.mark.parametrize("width", [390, 1100, 1200])
 def test_pages_fit_the_screen(page: Page, stack: Any, width: int) -> None:
     """From a phone to a desk nothing is wider than the screen."""
-    job = ended(stack.producer.gift_checkout(MISSING, key="k" * 60), "failed")
+    job = stack.ended(stack.producer.gift_checkout(MISSING, key="k" * 60), "failed")
     page.set_viewport_size({"width": width, "height": 844})
     for path in ("/", "/jobs", f"/jobs/{job.id}", "/sites", "/dead", "/held", "/audit"):
         page.goto(f"{stack.url}{path}")
@@ -418,7 +219,7 @@ def test_texts_stand_out_from_their_ground(
     page: Page, stack: Any, scheme: Callable[[], str]
 ) -> None:
     """Light and dark: every text has a contrast of 4.5 or more."""
-    job = ended(stack.producer.gift_checkout(MISSING), "failed")
+    job = stack.ended(stack.producer.gift_checkout(MISSING), "failed")
     page.emulate_media(color_scheme=scheme)  # type: ignore[arg-type]
     for path in ("/", "/jobs", f"/jobs/{job.id}", "/sites", "/dead", "/audit"):
         page.goto(f"{stack.url}{path}")
