@@ -33,6 +33,19 @@ counts, never from a worker's word. *lost*: accepted jobs without an ending. *pa
 keys that the API served more than once. *results*: jobs with more than one published outcome, or
 with unequal ones.
 
+- T2: what dies by chance is told from poison, see [job_states.md](job_states.md#poison-or-chance).
+- T8: replication is asynchronous, and no setting makes a producer wait for it. *accepted but not
+  replicated* counts what the new master did not know; it was sent again under its key. What the
+  test had confirmed by a `WAIT 1` of its own was never lost.
+- T9: the rows *packets* lose, delay and drop real packets between two network namespaces: 30 %
+  lost, up to 500 ms late and out of order, or nothing one way. The others go through a proxy.
+- T27: *allocate* asks for 2 GiB in a cgroup of 300 MiB.
+- T31: the next version is a copy of this one with the record version raised and a field added.
+- T33: *all at once* are jobs that end in one call. *threads alone* is what the interpreter needs to
+  wake so many threads that wait for nothing else: more than 100 ms by itself for a thousand.
+- T34: with `appendfsync always` a server that cannot write ends itself, and the test starts it
+  again as whoever watches it would. No worker is started anew.
+
 """
 
 #: Why a row has a figure that its bound in the matrix does not allow, and what figures stand for.
