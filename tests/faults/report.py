@@ -41,8 +41,8 @@ with unequal ones.
   lost, up to 500 ms late and out of order, or nothing one way. The others go through a proxy.
 - T27: *allocate* asks for 2 GiB in a cgroup of 300 MiB.
 - T31: the next version is a copy of this one with the record version raised and a field added.
-- T33: *all at once* are jobs that end in one call. *threads alone* is what the interpreter needs to
-  wake so many threads that wait for nothing else: more than 100 ms by itself for a thousand.
+- T33: *all at once* are jobs that end in one call. *threads alone* is what the interpreter needs
+  to wake so many threads that wait for nothing else: about 100 ms by itself for a thousand.
 - T34: with `appendfsync always` a server that cannot write ends itself, and the test starts it
   again as whoever watches it would. No worker is started anew.
 

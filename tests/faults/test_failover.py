@@ -145,7 +145,7 @@ def test_name_that_points_elsewhere_is_followed(
     world.api.admin.set(latency_ms=50)
     fleet = world.started(env=env, launch=launch)
     words = ["python", "-m", "rig.producing", "--log", str(world.log.path)]
-    words += ["--prefix", "order", "--n", "100", "--every-s", "0.03"]
+    words += ["--prefix", "order", "--n", "100", "--every-s", "0.02"]
     producer = spawn(launch(words), env=env, name="producer")
     until(lambda: len(AcceptedLog(world.log.path).rows) >= 30, what="accepted jobs")
     with one.client() as old, other.client() as new:

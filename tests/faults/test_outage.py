@@ -30,7 +30,7 @@ def test_job_that_fails_in_an_outage_is_retried_after_it(
         swallowed = "Unexpected failure in after_process_message"
         until(lambda: worker.output().count(swallowed) >= len(JOBS), what="swallowed retries")
     else:
-        time.sleep(4)
+        time.sleep(1.5)
     redis_server.start()
     if stage.kind == "stock":
         until(lambda: stage.open_messages() == 0, what="acknowledgements")

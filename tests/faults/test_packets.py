@@ -71,14 +71,14 @@ def test_lost_packets_lose_no_job(
     *, wired: World, wire: Wire, figures: Figures, spawn: Processes, part: str, weather: str
 ) -> None:
     """T9: real connections that lose packets lose no job; producers are told in time."""
-    seconds = 300.0 if wired.full else 4.0
+    seconds = 300.0 if wired.full else 3.0
     wired.api.admin.set(latency_ms=100)
     port = wired.api.port if part == "API" else wired.server.port
     measured: dict[str, Any] = {"seconds": seconds}
     if part == "producer":
         fleet = wired.started()
         words = ["python", "-m", "rig.producing", "--log", str(wired.log.path)]
-        words += ["--prefix", "order", "--n", "120", "--every-s", "0.05"]
+        words += ["--prefix", "order", "--n", "120", "--every-s", "0.02"]
         producer = spawn(wire.far(words), env=_far_env(wired), name="producer")
         until(lambda: len(AcceptedLog(wired.log.path).rows) >= 20, what="accepted jobs")
         wire.set(port=port, **WEATHERS[weather])
