@@ -23,7 +23,9 @@ def api_line(world: World) -> Iterator[ChaosProxy]:
         yield line
 
 
-@pytest.mark.parametrize("way", ["refuse", "stall_up", "stall_down", "drop_up", "drop_down"])
+@pytest.mark.parametrize(
+    "way", ["refuse", "stall_up", "stall_down", "drop_up", "drop_down", "slow"]
+)
 def test_producer_cut_off_fails_fast(
     world: World, proxy: ChaosProxy, figures: Figures, way: str
 ) -> None:
@@ -31,8 +33,11 @@ def test_producer_cut_off_fails_fast(
     producer = world.producer(redis_port=proxy.port)
     job = producer.enqueue("gift_checkout", GIFT, key="before")
     world.log.note(key="before", job_id=job.id)
-    proxy.set(**{way: True})
-    if way == "refuse":
+    if way == "slow":  # each wait is within its bound, all together are not
+        proxy.set(latency_ms=400)
+    else:
+        proxy.set(**{way: True})
+    if way in ("refuse", "slow"):
         proxy.cut()
     began = time.monotonic()
     with pytest.raises(BrokerUnavailableError):
