@@ -243,7 +243,7 @@ class QueueModel:
         job.attempts += counted
         if unsure:
             self._note_unsure(job)
-        if pause_s:
+        if pause_s and not park:
             site.paused_until = max(site.paused_until, self.now + pause_s)
         if park and (not site.parked or site.probe_at is not None):
             site.parked, site.probe_at = True, self.now + PROBE_S
