@@ -27,7 +27,7 @@ from worker.engine.broker import EngineBroker
 from worker.engine.connection import WORKER, connect
 from worker.engine.loop import LoopWorker
 from worker.observe import logs
-from worker.observe.events import WORKER_STARTED, WORKER_STOPPED, emit
+from worker.observe.events import WORKER_RESTARTED, WORKER_STARTED, WORKER_STOPPED, emit
 from worker.observe.otlp import open_traces
 from worker.observe.reports import open_reports
 from worker.observe.watch import Watch
@@ -108,7 +108,15 @@ def setup() -> Broker:
     return broker
 
 
-def serve(settings: Settings, *, concurrency: int, grace_s: float, processes: int = 1) -> None:
+def serve(
+    settings: Settings,
+    *,
+    concurrency: int,
+    grace_s: float,
+    processes: int = 1,
+    place: int = 0,
+    after: int | None = None,
+) -> None:
     """Run the worker of one process on an event loop until SIGTERM, SIGINT or the parent's death.
 
     Args:
@@ -116,9 +124,13 @@ def serve(settings: Settings, *, concurrency: int, grace_s: float, processes: in
         concurrency: most jobs at the same time.
         grace_s: seconds that running jobs get at shutdown.
         processes: size of the fleet that this process belongs to, for the log.
+        place: its place there.
+        after: exit code of the process that died in this place before; None = there was none.
     """
     logs.configure(settings)
     open_reports(settings)
+    if after is not None:
+        emit(_log, WORKER_RESTARTED, level=logging.ERROR, worker=f"place {place}", exit_code=after)
     asyncio.run(_serve(settings, concurrency, grace_s, processes))
 
 

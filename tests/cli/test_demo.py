@@ -93,13 +93,17 @@ def test_demo_that_is_stopped_leaves_nothing(spawn: Processes, number: signal.Si
     assert "Traceback" not in demo.output()
 
 
-@pytest.mark.parametrize("part", ["sandbox", "worker"])
+@pytest.mark.parametrize("part", ["sandbox", "supervisor.py"])
 def test_demo_ends_when_a_part_of_it_dies(spawn: Processes, part: str) -> None:
     """A part that is killed ends the demo with its name, and nothing else stays."""
     demo = spawn(["python", "-m", "worker.cli", "demo"], name="demo")
 
     def parts() -> list[int]:
-        return [pid for pid in descendants(demo.pid) if part in words_of(pid)]
+        return [
+            pid
+            for pid in descendants(demo.pid)
+            if any(word.endswith(part) for word in words_of(pid))
+        ]
 
     until(lambda: len(descendants(demo.pid)) >= 4, what="all processes", timeout_s=20)
     family = descendants(demo.pid)

@@ -5,12 +5,21 @@ from __future__ import annotations
 import json
 import os
 import signal
+from pathlib import Path
 
 import pytest
 from rig.command import Command
 from rig.processes import descendants
 from rig.system import System
 from rig.waiting import until
+
+from worker.observe.events import WORKER_RESTARTED as RESTARTED
+
+
+def memory_mib(pid: int) -> float:
+    """Read the resident memory of a process."""
+    pages = int(Path(f"/proc/{pid}/statm").read_text().split()[1])
+    return pages * os.sysconf("SC_PAGE_SIZE") / 2**20
 
 
 def test_worker_runs_so_many_processes_and_stops_on_sigterm(system: System) -> None:
@@ -49,6 +58,17 @@ def test_worker_brings_a_dead_process_back(system: System) -> None:
     job = system.producer().gift_checkout({})
     assert job.result(timeout=20).hosted_page
     assert descendants(fleet.pid) != [first]
+    lines = [json.loads(line) for line in fleet.output().splitlines()]
+    told = [(one["worker"], one["exit_code"]) for one in lines if one["event"] == RESTARTED]
+    assert told == [("place 0", -signal.SIGKILL)]
+
+
+def test_worker_supervisor_stays_small(system: System) -> None:
+    """The process that looks after the workers holds a fraction of what one of them does."""
+    fleet = system.worker()
+    (worker,) = until(lambda: descendants(fleet.pid), what="the worker process")
+    until(lambda: memory_mib(worker) > 40, what="the worker's modules")
+    assert memory_mib(fleet.pid) < 20
 
 
 @pytest.mark.parametrize("option", ["--threads", "--concurrency", "-t"])

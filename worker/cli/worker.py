@@ -37,8 +37,8 @@ def worker(
 
     At shutdown jobs that run get the grace to end; what is left goes back to the head of its line.
     """
-    from worker import fleet  # noqa: PLC0415 - dramatiq, httpx and the engine are heavy
+    from worker import fleet  # noqa: PLC0415 - heavy
     from worker.settings import Settings  # noqa: PLC0415
 
     grace_s = Settings.from_env().grace_s if grace is None else grace
-    raise typer.Exit(fleet.run(processes=processes, concurrency=concurrency, grace_s=grace_s))
+    fleet.become(processes=processes, concurrency=concurrency, grace_s=grace_s)
