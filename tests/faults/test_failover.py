@@ -105,8 +105,9 @@ NAME = "redis.test"
 @pytest.fixture
 def named_pair(tmp_path: Path) -> Iterator[tuple[RedisServer, RedisServer]]:
     """A master and its replica on one port of two addresses, as behind a name."""
-    one = RedisServer(tmp_path / "one", host="127.0.0.2").start()
-    following = {"replicaof": f"{one.host} {one.port}"}
+    config = {"repl-diskless-sync-delay": 0}
+    one = RedisServer(tmp_path / "one", config=config, host="127.0.0.2").start()
+    following = {**config, "replicaof": f"{one.host} {one.port}"}
     other = RedisServer(tmp_path / "other", config=following, port=one.port, host="127.0.0.3")
     yield one, other.start()
     one.stop()

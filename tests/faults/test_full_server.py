@@ -102,7 +102,7 @@ def test_full_disk_refuses_and_loses_nothing(
     keys = [f"during-{number}" for number in range(n // 2)]
     producing = threading.Thread(target=produce, args=(world.producer(), world.log, keys))
     producing.start()
-    time.sleep(2)
+    time.sleep(1)
     filler.unlink()
     if fsync == "always":
         assert not world.server.running

@@ -163,7 +163,7 @@ def test_second_stop_ends_at_once(world: World, figures: Figures) -> None:
 
 def test_frozen_worker_publishes_nothing_twice(world: World, figures: Figures) -> None:
     """T5: a worker frozen past its lease wakes up as a zombie; its endings are refused."""
-    rounds, together = (10, 5) if world.full else (2, 1)
+    rounds, together = (10, 5) if world.full else (1, 1)
     frozen_s = 90.0 if world.full else world.lease_ms / 1000 + 1.5
     world.api.admin.set(latency_ms=400)
     fleet = world.started(concurrency=16, size=together + 1)

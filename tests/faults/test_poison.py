@@ -75,7 +75,7 @@ def _bury(
     stage: Stage, figures: Figures, death: str, number: signal.Signals, **measured: str
 ) -> None:
     options = {"lease_ms": 1_000, "threads": 8}
-    good = [f"good-{place}" for place in range(40)]
+    good = [f"good-{place}" for place in range(24)]
     for job in good[:3]:
         stage.send(job, ms=400)
     stage.send("deadly", f"{death}-later", ms=200)

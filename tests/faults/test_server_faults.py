@@ -202,7 +202,7 @@ def test_full_server_refuses_and_loses_nothing(
     spoil(world)
     with pytest.raises(QueueFullError):
         world.producer().enqueue("gift_checkout", GIFT, key="refused")
-    time.sleep(2)
+    time.sleep(1)
     mend(world)
     freed_at, published = time.time(), world.published()
     world.produce(1, prefix="after")

@@ -21,7 +21,7 @@ class Sentinels:
     """
 
     def __init__(self, folder: Path) -> None:
-        config = {"appendonly": "yes"}
+        config = {"appendonly": "yes", "repl-diskless-sync-delay": 0}
         self.master = RedisServer(folder / "one", config=config).start()
         self.replica = RedisServer(folder / "other", config=config)
         self._follow()
