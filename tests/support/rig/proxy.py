@@ -156,8 +156,11 @@ class ChaosProxy:
     async def _shut(self) -> None:
         if self._server is not None:
             self._server.close()
-        tasks = [task for link in self._links for task in link.tasks]
         await self._cut(True)
+        # Connections that are just being made, too: left alone, they would warn when collected.
+        tasks = asyncio.all_tasks() - {asyncio.current_task()}
+        for task in tasks:
+            task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
         await asyncio.sleep(0)
 
@@ -190,6 +193,9 @@ class ChaosProxy:
         except OSError:
             _reset(writer)
             return
+        except asyncio.CancelledError:
+            _reset(writer)
+            raise
         link = _Link(writer, to_target)
         self._links.add(link)
         up: _Queue = asyncio.Queue(64)
