@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 import threading
 import time
@@ -11,6 +10,7 @@ from pathlib import Path
 
 import pytest
 from rig.figures import Figures
+from rig.namespaces import missing
 from rig.processes import Processes
 from rig.producing import AcceptedLog, produce
 from rig.sentinels import Sentinels
@@ -134,8 +134,8 @@ def test_name_that_points_elsewhere_is_followed(
     tmp_path: Path,
 ) -> None:
     """T8: the name moves to the new master; the old one lives on and answers READONLY."""
-    if os.geteuid() != 0:
-        pytest.skip("a name of the test's own needs a mount namespace, and that needs root")
+    if reason := missing("mount"):
+        pytest.skip(f"{reason}: the form of T8 with a name that moves needs it")
     one, other = named_pair
     world.server.stop()
     _turn_to(world, one)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import threading
 import time
 from collections.abc import Iterator
@@ -10,6 +9,7 @@ from pathlib import Path
 
 import pytest
 from rig.figures import Figures
+from rig.namespaces import missing
 from rig.producing import GIFT, produce
 from rig.sandbox import SandboxServer
 from rig.server import RedisServer
@@ -62,8 +62,8 @@ def test_job_that_ends_on_a_full_server_runs_once(
 @pytest.fixture
 def disk(tmp_path: Path) -> Iterator[Path]:
     """A disk of 64 MiB."""
-    if os.geteuid() != 0:
-        pytest.skip("a disk of the test's own needs a mount namespace, and that needs root")
+    if reason := missing("mount"):
+        pytest.skip(f"{reason}: the forms of T34 with a full disk need it")
     with small_disk(tmp_path / "disk", mib=64) as folder:
         yield folder
 

@@ -10,12 +10,13 @@ from typing import Any
 
 import pytest
 from rig.figures import Figures
+from rig.namespaces import missing
 from rig.processes import Processes
 from rig.producing import AcceptedLog
 from rig.sandbox import SandboxServer
 from rig.server import RedisServer
 from rig.waiting import until
-from rig.wire import NEAR, Wire, missing
+from rig.wire import NEAR, Wire
 from rig.world import World
 
 SEED = 9
@@ -38,7 +39,7 @@ CASES = [
 @pytest.fixture
 def wire() -> Iterator[Wire]:
     """The line; servers and this process are at its near end."""
-    if reason := missing():
+    if reason := missing("net"):
         pytest.skip(f"{reason}: the forms of T9 with real packets need it")
     with Wire(seed=SEED) as made:
         yield made

@@ -20,11 +20,11 @@ import threading
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any, Self
 
+from rig.namespaces import TUN
+
 NEAR, FAR = "10.9.0.1", "10.9.0.2"
-TUN = Path("/dev/net/tun")
 
 _CLONE_NEWNET = 0x40000000
 _TUNSETIFF, _IFF_TUN, _IFF_NO_PI = 0x400454CA, 0x0001, 0x1000
@@ -32,15 +32,6 @@ _SIOCSIFADDR, _SIOCSIFDSTADDR = 0x8916, 0x8918
 _SIOCGIFFLAGS, _SIOCSIFFLAGS, _IFF_UP = 0x8913, 0x8914, 0x1
 _NETNS = "/proc/thread-self/ns/net"
 _TCP = 6
-
-
-def missing() -> str | None:
-    """Say what keeps this machine from making a line, or None."""
-    if os.geteuid() != 0:
-        return "network namespaces need root"
-    if not TUN.exists():
-        return f"there is no {TUN}"
-    return None
 
 
 @dataclass(frozen=True, slots=True)
