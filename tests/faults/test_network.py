@@ -24,7 +24,11 @@ def api_line(world: World) -> Iterator[ChaosProxy]:
 
 
 @pytest.mark.parametrize(
-    "way", ["refuse", "stall_up", "stall_down", "drop_up", "drop_down", "slow"]
+    "way",
+    [
+        *("refuse", "stall_down", "drop_down", "slow"),
+        *(pytest.param(w, marks=pytest.mark.faults) for w in ("stall_up", "drop_up")),
+    ],
 )
 def test_producer_cut_off_fails_fast(
     world: World, proxy: ChaosProxy, figures: Figures, way: str

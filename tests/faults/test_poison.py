@@ -62,7 +62,11 @@ def test_job_that_takes_all_memory_is_buried(
 
 @pytest.mark.parametrize("kind", ["ours"])
 @pytest.mark.parametrize(
-    ("death", "number"), [("kill", signal.SIGKILL), ("segfault", signal.SIGSEGV)]
+    ("death", "number"),
+    [
+        ("segfault", signal.SIGSEGV),
+        pytest.param("kill", signal.SIGKILL, marks=pytest.mark.faults),
+    ],
 )
 def test_poison_job_is_buried_and_its_neighbours_end(
     stage: Stage, figures: Figures, death: str, number: signal.Signals

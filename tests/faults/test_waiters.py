@@ -165,7 +165,7 @@ def _threads_alone_ms(n: int) -> float:
     return (time.monotonic() - began) * 1000
 
 
-@pytest.mark.parametrize("kind", ["tasks", "threads"])
+@pytest.mark.parametrize("kind", ["tasks", pytest.param("threads", marks=pytest.mark.faults)])
 def test_waiters_of_one_moment_are_woken_together(
     world: World, hand: Queue, figures: Figures, kind: str
 ) -> None:
