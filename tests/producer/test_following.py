@@ -187,6 +187,13 @@ async def test_follow_on_a_loop(settings: Settings, ends: Ends) -> None:
     assert sorted(found[:-1] + rest) == expected
 
 
+def has_read(client: redis.Redis) -> bool:
+    """Say whether a group was made and given something."""
+    stream = "{largesse:0}:outcomes"
+    groups: Any = client.xinfo_groups(stream) if client.exists(stream) else []
+    return any(one["last-delivered-id"] != b"0-0" for one in groups)
+
+
 def test_follow_outlasts_an_outage(redis_server: RedisServer) -> None:
     """A follower waits while Redis is away, and gets what ended after."""
     with ResultReader(Settings(redis_url=redis_server.url)) as reader:
