@@ -11,8 +11,10 @@ import os
 import signal
 import sys
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
-from typing import NoReturn
+from typing import Final, NoReturn
 
 from worker import supervisor
 from worker.errors import SettingsError
@@ -20,6 +22,9 @@ from worker.settings import Settings
 from worker.supervisor import EXIT_SETTINGS
 
 __all__ = ["become"]
+
+#: What httpx and structlog import for people at a terminal if it is there: 5 MiB of each worker.
+FOR_TERMINALS: Final = ("click", "pygments", "rich")
 
 
 def become(*, processes: int, concurrency: int, grace_s: float) -> NoReturn:
@@ -49,6 +54,18 @@ def become(*, processes: int, concurrency: int, grace_s: float) -> NoReturn:
     os.execv(sys.executable, command)  # noqa: S606 - our own
 
 
+@contextmanager
+def _without(*names: str) -> Iterator[None]:
+    """Let libraries find that packages are not installed, as they may well be."""
+    left_out = [name for name in names if name not in sys.modules]
+    sys.modules.update(dict.fromkeys(left_out))  # type: ignore[arg-type]  # None: not to be had
+    try:
+        yield
+    finally:
+        for name in left_out:
+            del sys.modules[name]
+
+
 def _of_place(settings: Settings, place: int) -> Settings:
     """Give each process a port of its own: the first place has the one of the settings."""
     if not settings.metrics_port:
@@ -74,7 +91,8 @@ def _main() -> int:
     parser.add_argument("--processes", type=int, default=1)
     parser.add_argument("--after", type=int, help="exit code of the process that was here before")
     given = parser.parse_args()
-    from worker.main import serve  # noqa: PLC0415 - the supervisor itself needs no HTTP client
+    with _without(*FOR_TERMINALS):
+        from worker.main import serve  # noqa: PLC0415 - see above
 
     try:
         settings = _of_place(Settings.from_env(), given.place)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import os
 import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -69,6 +71,19 @@ def test_worker_supervisor_stays_small(system: System) -> None:
     (worker,) = until(lambda: descendants(fleet.pid), what="the worker process")
     until(lambda: memory_mib(worker) > 40, what="the worker's modules")
     assert memory_mib(fleet.pid) < 20
+
+
+def test_worker_leaves_out_what_terminals_need() -> None:
+    """The packages are not loaded with the worker, and there for whoever imports them later."""
+    program = """
+import sys
+from worker.fleet import FOR_TERMINALS, _without
+with _without(*FOR_TERMINALS):
+    import worker.main
+assert not [name for name in sys.modules if name.split(".")[0] in FOR_TERMINALS]
+import click, pygments, rich.console
+"""
+    subprocess.run([sys.executable, "-c", program], check=True, timeout=30)
 
 
 @pytest.mark.parametrize("option", ["--threads", "--concurrency", "-t"])
