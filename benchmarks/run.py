@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from typing import Any, Final
 
+from benchmarks.bare_call import bare_ms
 from benchmarks.driver import Driver
 from benchmarks.fleet import Fleet
 from benchmarks.proof import prove
@@ -149,7 +150,7 @@ def throughput(server: Server, setup: Setup, shape: Shape, *, jobs: int) -> dict
 
 
 def idle(server: Server, setup: Setup, shape: Shape, *, jobs: int) -> dict[str, Any]:
-    """Send single jobs to idle workers and take the time to each page.
+    """Send single jobs to idle workers and take the time to each page, and that of a bare call.
 
     Args:
         server: Redis.
@@ -164,12 +165,14 @@ def idle(server: Server, setup: Setup, shape: Shape, *, jobs: int) -> dict[str, 
         found = at.driver.idle(jobs, gap_s=GAP_S)
         fleet.check()
         prove(range(1, jobs + 1), at.api.pages(), at.driver.pages())
+        api_ms = bare_ms(at.api.url, gap_s=GAP_S)
     ordered = sorted(found[jobs // 10 :])
     return asdict(shape) | {
         "setup": setup.name,
         "jobs": jobs,
         "idle_p50_ms": ordered[len(ordered) // 2],
         "idle_p99_ms": ordered[int(len(ordered) * 0.99)],
+        "idle_api_ms": api_ms,
     }
 
 

@@ -40,6 +40,7 @@ def test_run_takes_the_time_of_single_jobs(bench_server: Server) -> None:
     """Single jobs to idle workers come back with their times, in order of size."""
     found = idle(bench_server, OURS, Shape(0, 1, 16), jobs=20)
     assert 0 < found["idle_p50_ms"] <= found["idle_p99_ms"] < 5000
+    assert 0 < found["idle_api_ms"] < found["idle_p50_ms"]
 
 
 @pytest.mark.parametrize("wrong", [[], ["twice", "twice"]], ids=["lost", "doubled"])
