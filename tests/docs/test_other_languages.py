@@ -128,6 +128,23 @@ def test_examples_follow_from_the_page(one: dict[str, Any]) -> None:
     assert (job.digest, job.id) == (digest, job_id)
 
 
+def test_page_spells_numbers_as_the_digest_does() -> None:
+    """Each number of the page stands in the text of the digest just as the page writes it."""
+    listed = re.search(r"as Python writes them: ([^.]+(?:\.[0-9][^.]*)*)\.", PAGE)
+    assert listed is not None
+    spelled = re.findall(r"`([^`]+)`", listed[1])
+    assert len(spelled) == 4
+    for number in spelled:
+        body = {"customer_id": "c", "custom": {"n": float(number)}}
+        text = (
+            '{"kind":"personalized_offer","options":{},"payload":{"custom":{"n":'
+            + number
+            + '},"customer_id":"c"},"site":"acme-test"}'
+        )
+        job = Job.prepare(SETTINGS, "personalized_offer", body)
+        assert job.digest == hashlib.sha256(text.encode()).hexdigest()
+
+
 def test_page_has_the_arguments_of_the_script() -> None:
     """The table of arguments is the one that the script itself declares, in its order."""
     script = (ROOT / "worker" / "engine" / "lua" / "enqueue.lua").read_text()
