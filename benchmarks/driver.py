@@ -8,15 +8,14 @@ from __future__ import annotations
 
 import importlib
 import json
-import subprocess
 import sys
 import time
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Final, Protocol, Self
+from typing import Any, Final, Protocol
 
+from benchmarks.asked import Asked
 from benchmarks.work import PAGES, Queue, redis_url
 
 __all__ = ["Driver"]
@@ -40,7 +39,7 @@ class _Waits(Queue, Protocol):
         """Close the connections."""
 
 
-class Driver:
+class Driver(Asked):
     """Handle of the driver's process; a context manager.
 
     Args:
@@ -50,30 +49,8 @@ class Driver:
     """
 
     def __init__(self, python: Path, module: str, env: Mapping[str, str]) -> None:
-        self._command = [str(python), "-m", "benchmarks.driver", module]
-        self._env = dict(env)
-
-    def __enter__(self) -> Self:
-        self._process = subprocess.Popen(
-            self._command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=self._env
-        )
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        assert self._process.stdin is not None
-        self._process.stdin.close()
-        try:
-            self._process.wait(10)
-        except subprocess.TimeoutExpired:
-            self._process.kill()
-            self._process.wait()
-        assert self._process.stdout is not None
-        self._process.stdout.close()
+        command = [str(python), "-m", "benchmarks.driver", module]
+        super().__init__(" ".join(command), command, env=env)
 
     def fill(self, jobs: int, *, singles: int) -> dict[str, Any]:
         """Enqueue jobs 1 to `jobs`: the first `singles` one by one, the others in batches.
@@ -81,27 +58,19 @@ class Driver:
         Returns:
             `one_ms`, what each single one took, and `one_s`, `batch_s`, the seconds of both parts.
         """
-        return self._ask({"do": "fill", "jobs": jobs, "singles": singles})
+        return self._order({"do": "fill", "jobs": jobs, "singles": singles})
 
     def idle(self, jobs: int, *, gap_s: float) -> list[float]:
         """Send jobs 1 to `jobs` one by one; give the ms from each enqueue to its page."""
-        found: list[float] = self._ask({"do": "idle", "jobs": jobs, "gap_s": gap_s})["ms"]
+        found: list[float] = self._order({"do": "idle", "jobs": jobs, "gap_s": gap_s})["ms"]
         return found
 
     def pages(self) -> dict[int, list[str]]:
         """Give the pages that were published, by job."""
-        return {int(job): pages for job, pages in self._ask({"do": "pages"})["pages"].items()}
+        return {int(job): pages for job, pages in self._order({"do": "pages"})["pages"].items()}
 
-    def _ask(self, what: Mapping[str, Any]) -> dict[str, Any]:
-        assert self._process.stdin is not None
-        assert self._process.stdout is not None
-        self._process.stdin.write(json.dumps(what) + "\n")
-        self._process.stdin.flush()
-        line = self._process.stdout.readline()
-        if not line:
-            raise RuntimeError(f"{' '.join(self._command)} has died")
-        found: dict[str, Any] = json.loads(line)
-        return found
+    def _order(self, what: Mapping[str, Any]) -> dict[str, Any]:
+        return self._ask(json.dumps(what))
 
 
 class _ByList:

@@ -8,21 +8,17 @@ from __future__ import annotations
 
 import json
 import logging
-import subprocess
 import sys
 import time
-from types import TracebackType
 from typing import Any, Self
 
+from benchmarks.asked import Asked
 from benchmarks.engine_setups import SETUPS, Notes, Running, Setup, declare, make_broker
 
 __all__ = ["WorkerProcess"]
 
-#: Seconds that a worker may take to end.
-END_S = 30
 
-
-class WorkerProcess:
+class WorkerProcess(Asked):
     """A worker in a process of its own; a context manager.
 
     Args:
@@ -36,46 +32,20 @@ class WorkerProcess:
         self, setup: Setup, url: str, *, hold_s: float = 0.0, results: bool = False
     ) -> None:
         self.setup = setup
-        self._command = [
+        command = [
             sys.executable, "-m", "benchmarks.engine_worker",
             setup.name, url, str(hold_s), "results" if results else "",
         ]  # fmt: skip
+        super().__init__(f"the worker of {setup.name!r}", command)
 
     def __enter__(self) -> Self:
-        self._process = subprocess.Popen(
-            self._command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-        )
+        super().__enter__()
         self._answer()
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        assert self._process.stdin is not None
-        self._process.stdin.close()
-        try:
-            self._process.wait(END_S)
-        except subprocess.TimeoutExpired:
-            self._process.kill()
-            self._process.wait()
-
     def report(self) -> dict[str, Any]:
         """Give what its actors saw since the last report; see `Notes.report`."""
-        assert self._process.stdin is not None
-        self._process.stdin.write("report\n")
-        self._process.stdin.flush()
-        return self._answer()
-
-    def _answer(self) -> dict[str, Any]:
-        assert self._process.stdout is not None
-        line = self._process.stdout.readline()
-        if not line:
-            raise RuntimeError(f"the worker of {self.setup.name!r} has died")
-        found: dict[str, Any] = json.loads(line)
-        return found
+        return self._ask("report")
 
 
 def _tell(facts: dict[str, Any]) -> None:

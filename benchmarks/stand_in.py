@@ -14,13 +14,12 @@ import json
 import os
 import select
 import socket
-import subprocess
 import sys
 import time
 from collections import deque
-from types import TracebackType
 from typing import Any, Final, Self
 
+from benchmarks.asked import Asked
 from benchmarks.work import MARK
 
 __all__ = ["StandIn"]
@@ -42,7 +41,7 @@ _END: Final = b"\r\n\r\n"
 _READ: Final = 65_536
 
 
-class StandIn:
+class StandIn(Asked):
     """The API's process; a context manager.
 
     Args:
@@ -52,30 +51,15 @@ class StandIn:
     """
 
     def __init__(self, latency_ms: float, *, warm_up: int | None = None) -> None:
-        self._command = [
-            sys.executable, "-m", "benchmarks.stand_in",
-            str(latency_ms), "" if warm_up is None else str(warm_up),
-        ]  # fmt: skip
+        held = "" if warm_up is None else str(warm_up)
+        command = [sys.executable, "-m", "benchmarks.stand_in", str(latency_ms), held]
+        super().__init__("the stand-in", command)
         self.url = ""
 
     def __enter__(self) -> Self:
-        self._process = subprocess.Popen(
-            self._command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-        )
+        super().__enter__()
         self.url = f"http://127.0.0.1:{self._answer()['port']}"
         return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        assert self._process.stdin is not None
-        self._process.stdin.close()
-        self._process.wait(10)
-        assert self._process.stdout is not None
-        self._process.stdout.close()
 
     def release(self) -> None:
         """Answer what is held, and all that comes."""
@@ -89,20 +73,6 @@ class StandIn:
         """Give the pages made for each job."""
         made = self._ask("report")["pages"]
         return {int(job): pages for job, pages in made.items()}
-
-    def _ask(self, word: str) -> dict[str, Any]:
-        assert self._process.stdin is not None
-        self._process.stdin.write(word + "\n")
-        self._process.stdin.flush()
-        return self._answer()
-
-    def _answer(self) -> dict[str, Any]:
-        assert self._process.stdout is not None
-        line = self._process.stdout.readline()
-        if not line:
-            raise RuntimeError("the stand-in has died")
-        found: dict[str, Any] = json.loads(line)
-        return found
 
 
 class _Loop:
