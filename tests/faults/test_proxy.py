@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import gc
 import socket
 import socketserver
 import threading
 import time
+import warnings
 from collections.abc import Iterator
 
 import pytest
@@ -21,21 +23,28 @@ class _Echo(socketserver.BaseRequestHandler):
 class _EchoServer(socketserver.ThreadingTCPServer):
     allow_reuse_address = True
     daemon_threads = True
+    request_queue_size = 128
 
     def handle_error(self, request: object, client_address: object) -> None:
         """A reset connection is what these tests are about."""
 
 
 @pytest.fixture
-def proxy() -> Iterator[ChaosProxy]:
-    """A proxy before an echo server."""
+def echo_port() -> Iterator[int]:
+    """The port of an echo server."""
     with _EchoServer(("127.0.0.1", 0), _Echo) as server:
         thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
         thread.start()
-        with ChaosProxy(server.server_address[1]) as chaos:
-            yield chaos
+        yield server.server_address[1]
         server.shutdown()
         thread.join()
+
+
+@pytest.fixture
+def proxy(echo_port: int) -> Iterator[ChaosProxy]:
+    """A proxy before an echo server."""
+    with ChaosProxy(echo_port) as chaos:
+        yield chaos
 
 
 def _connect(proxy: ChaosProxy, timeout_s: float = 5.0) -> socket.socket:
@@ -156,3 +165,21 @@ def test_proxy_follows_a_new_target(proxy: ChaosProxy) -> None:
         proxy.retarget(closed.getsockname()[1])
         with pytest.raises(ConnectionResetError), _connect(proxy) as sock:
             sock.recv(1)
+
+
+def test_proxy_stops_cleanly_while_connections_come(echo_port: int) -> None:
+    """Connections that were just taken are closed too: what is left open would warn later."""
+    for _ in range(20):
+        chaos = ChaosProxy(echo_port).start()
+        clients = [socket.socket() for _ in range(60)]
+        for client in clients:
+            client.setblocking(False)
+            client.connect_ex(("127.0.0.1", chaos.port))
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            chaos.stop()
+            del chaos
+            gc.collect()
+        for client in clients:
+            client.close()
+        assert [str(warning.message) for warning in caught] == []

@@ -21,6 +21,10 @@ T = TypeVar("T")
 CHUNK_BYTES = 16 * 1024
 #: First retransmission of a lost packet; each further loss doubles it, as TCP does.
 RETRANSMIT_S = 0.2
+#: Connections that may wait to be taken: a fleet's threads come all at once.
+BACKLOG = 512
+#: How long a stop waits for connections that are being made to the target.
+JOIN_S = 2.0
 
 #: A chunk, or how its direction ends: `_FIN`, `_RST`; each with the loop time it may go on.
 _FIN, _RST = object(), object()
@@ -96,7 +100,9 @@ class ChaosProxy:
         self._links: set[_Link] = set()
         self._changed = asyncio.Event()
         self._loop = asyncio.new_event_loop()
-        self._server: asyncio.Server | None = None
+        self._listener = socket.socket()
+        self._joining: set[asyncio.Task[None]] = set()
+        self._closing = False
         self._thread = threading.Thread(target=self._loop.run_forever, name="chaos", daemon=True)
 
     def start(self) -> Self:
@@ -150,14 +156,24 @@ class ChaosProxy:
         return asyncio.run_coroutine_threadsafe(run(), self._loop).result(10)
 
     async def _listen(self) -> None:
-        self._server = await asyncio.start_server(self._accept, "127.0.0.1", self.port)
-        self.port = self._server.sockets[0].getsockname()[1]
+        self._listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        self._listener.bind(("127.0.0.1", self.port))
+        self._listener.listen(BACKLOG)
+        self._listener.setblocking(False)
+        self.port = self._listener.getsockname()[1]
+        self._loop.add_reader(self._listener, self._accept)
 
     async def _shut(self) -> None:
-        if self._server is not None:
-            self._server.close()
+        """End every connection, also those that are just being made: none is left to warn."""
+        self._loop.remove_reader(self._listener)
+        self._listener.close()
+        self._closing = True
+        if self._joining:
+            _, stuck = await asyncio.wait(self._joining, timeout=JOIN_S)
+            for task in stuck:
+                task.cancel()
+            await asyncio.gather(*stuck, return_exceptions=True)
         await self._cut(True)
-        # Connections that are just being made, too: left alone, they would warn when collected.
         tasks = asyncio.all_tasks() - {asyncio.current_task()}
         for task in tasks:
             task.cancel()
@@ -183,19 +199,34 @@ class ChaosProxy:
             _reset(link.target)
         return len(self._links)
 
-    async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    def _accept(self) -> None:
+        """Take one connection. asyncio's own server loses those it took as it is closed."""
+        try:
+            sock, _ = self._listener.accept()
+        except OSError:
+            return  # gone again
         self.accepted += 1
         if self.faults.refuse:
-            _reset(writer)
+            _linger_none(sock)
+            sock.close()
             return
+        sock.setblocking(False)
+        task = self._loop.create_task(self._join(sock))
+        self._joining.add(task)
+        task.add_done_callback(self._joining.discard)
+
+    async def _join(self, sock: socket.socket) -> None:
+        """Connect a client that was taken to the target."""
+        reader, writer = await asyncio.open_connection(sock=sock)
         try:
             from_target, to_target = await asyncio.open_connection("127.0.0.1", self.target_port)
-        except OSError:
+        except (OSError, asyncio.CancelledError):
             _reset(writer)
             return
-        except asyncio.CancelledError:
+        if self._closing:
             _reset(writer)
-            raise
+            _reset(to_target)
+            return
         link = _Link(writer, to_target)
         self._links.add(link)
         up: _Queue = asyncio.Queue(64)
@@ -284,6 +315,11 @@ def _reset(writer: asyncio.StreamWriter) -> None:
     """Close by RST: what the peer sees when a machine restarts."""
     sock = writer.get_extra_info("socket")
     if sock is not None:
-        with contextlib.suppress(OSError):
-            sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        _linger_none(sock)
     writer.transport.abort()
+
+
+def _linger_none(sock: socket.socket) -> None:
+    """Make the socket's close a reset."""
+    with contextlib.suppress(OSError):
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
