@@ -80,7 +80,15 @@ def test_follow_resumes_where_it_stopped(reader: ResultReader, ends: Ends) -> No
     assert ids(reader.follow("billing", consumer="one", timeout=0.2)) == []
 
 
-def test_follow_can_start_with_what_comes(reader: ResultReader, ends: Ends) -> None:
+def test_follow_looks_before_it_counts_silence(reader: ResultReader, ends: Ends) -> None:
+    """Whoever has no time at all still gets what is there."""
+    expected = ends(3)
+    assert ids(reader.follow("billing", timeout=0)) == expected
+
+
+def test_follow_can_start_with_what_comes(
+    reader: ResultReader, client: redis.Redis, ends: Ends
+) -> None:
     """A new group may leave the past out; another one has all of it."""
     old = ends(3)
     late = reader.follow("late", start="$", timeout=2)
@@ -88,7 +96,7 @@ def test_follow_can_start_with_what_comes(reader: ResultReader, ends: Ends) -> N
         found: list[str] = []
         thread = threading.Thread(target=lambda: found.append(next(late).job_id))
         thread.start()
-        time.sleep(0.2)
+        _wait(lambda: client.xinfo_groups("{largesse:0}:outcomes"))
         (new,) = ends(1, prefix="new")
         thread.join(5)
     assert found == [new]
@@ -207,7 +215,7 @@ def test_follow_outlasts_an_outage(redis_server: RedisServer) -> None:
         with redis.Redis.from_url(redis_server.url) as client:
             first = end_jobs(client, 2)
             thread.start()
-            _wait(lambda: len(client.client_list()) > 1)
+            _wait(lambda: has_read(client))
         redis_server.kill()
         redis_server.start()
         with redis.Redis.from_url(redis_server.url) as client:

@@ -55,6 +55,10 @@ class _Follower:
         #: Monotonic seconds at which each stream is next looked through for what others left.
         self._claim_at = dict.fromkeys(self._streams, 0.0)
 
+    def _has_own_behind(self) -> bool:
+        """Say whether what this consumer took before is handled, and the next read is for more."""
+        return all(cursor == b">" for cursor in self._cursor.values())
+
     def _block_ms(self) -> int:
         return max(1, BLOCK_MS // len(self._streams))
 
@@ -125,13 +129,17 @@ class Follower(_Follower):
         """Give outcomes; one is acknowledged when the next is asked for."""
         self._make_groups()
         heard = time.monotonic()
-        while timeout_s is None or time.monotonic() - heard < timeout_s:
+        # Silence counts once there was a look: what is there already is given in any case.
+        looked = False
+        while not looked or timeout_s is None or time.monotonic() - heard < timeout_s:
+            looked = self._has_own_behind()
             for stream in self._streams:
                 try:
                     with speaking_to_redis():
                         entries = self._next(stream)
                 except BrokerError as error:
                     _log.warning("not following outcomes: %s", error)
+                    looked = True
                     time.sleep(AWAY_S)
                     continue
                 except ResponseError as error:
@@ -185,13 +193,17 @@ class AsyncFollower(_Follower):
         """Give outcomes; one is acknowledged when the next is asked for."""
         await self._make_groups()
         heard = time.monotonic()
-        while timeout_s is None or time.monotonic() - heard < timeout_s:
+        # Silence counts once there was a look: what is there already is given in any case.
+        looked = False
+        while not looked or timeout_s is None or time.monotonic() - heard < timeout_s:
+            looked = self._has_own_behind()
             for stream in self._streams:
                 try:
                     with speaking_to_redis():
                         entries = await self._next(stream)
                 except BrokerError as error:
                     _log.warning("not following outcomes: %s", error)
+                    looked = True
                     await asyncio.sleep(AWAY_S)
                     continue
                 except ResponseError as error:
