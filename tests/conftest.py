@@ -15,8 +15,9 @@ from rig.command import Command
 from rig.processes import Processes, end_leftovers
 from rig.sandbox import SandboxServer
 from rig.server import RedisServer
-from rig.server import free_port as find_free_port
 from rig.system import System
+
+from worker.embedded import free_port as find_free_port
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

@@ -6,6 +6,8 @@ loopback address only and keeps its data in a folder that goes with it, unless o
 
 from __future__ import annotations
 
+import contextlib
+import random
 import shutil
 import socket
 import subprocess
@@ -28,6 +30,10 @@ START_TIMEOUT_S = 10.0
 #: How long a server may take to write its data and leave, in seconds; then it is killed.
 STOP_TIMEOUT_S = 10.0
 
+#: Where a free port is looked for, and how often.
+PORTS = range(20_000, 30_000)
+PORT_LOOKS = 100
+
 #: A free port may be taken between finding and using it; another one is tried this often.
 PORT_TRIES = 5
 
@@ -39,11 +45,17 @@ _UP = (b"+PONG", b"-NOAUTH")
 
 
 def free_port() -> int:
-    """Find a port of the loopback address that nobody listens on at this moment."""
-    with socket.socket() as listener:
-        listener.bind((HOST, 0))
-        port: int = listener.getsockname()[1]
-        return port
+    """Find a port of the loopback address that nobody listens on at this moment.
+
+    It lies below those that systems give to outgoing connections: none of them can take it before
+    somebody listens there, and whoever looks for a dead server there does not meet itself.
+    """
+    for _ in range(PORT_LOOKS):
+        port = random.choice(PORTS)
+        with socket.socket() as listener, contextlib.suppress(OSError):
+            listener.bind((HOST, port))
+            return port
+    raise OSError(f"no port of {PORTS.start} to {PORTS.stop - 1} is free")
 
 
 class EmbeddedBroker:

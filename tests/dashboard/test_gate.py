@@ -7,7 +7,6 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from rig.server import free_port
 from rig.shelf import Shelf
 from rig.visitor import Visitor
 
@@ -15,6 +14,7 @@ from worker import Settings
 from worker.dashboard.app import create_app
 from worker.dashboard.house import House
 from worker.dashboard.options import VARIABLES, Options
+from worker.embedded import free_port
 from worker.errors import SettingsError
 from worker.operator import Operator
 

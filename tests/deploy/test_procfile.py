@@ -13,10 +13,10 @@ from typing import Any
 
 import pytest
 from rig.processes import Process, Processes, descendants
-from rig.server import free_port
 from rig.waiting import until
 
 from worker import Producer, Settings
+from worker.embedded import free_port
 
 ROOT = Path(__file__).resolve().parents[2]
 TOKEN = "chosen-by-chance"

@@ -8,9 +8,10 @@ from pathlib import Path
 
 import pytest
 from rig.command import clean
-from rig.server import free_port
 from rig.system import System
 from rig.waiting import until
+
+from worker.embedded import free_port
 
 EXAMPLES = Path(__file__).resolve().parents[2] / "docs" / "examples"
 APPS = {

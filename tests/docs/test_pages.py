@@ -14,12 +14,12 @@ from textwrap import dedent
 
 import pytest
 from rig.command import clean
-from rig.server import free_port
 from rig.system import System
 
 from worker import JobState, Settings
 from worker.dashboard.options import PASSWORD, TOKEN
 from worker.dashboard.options import VARIABLES as DASHBOARD
+from worker.embedded import free_port
 from worker.variables import SITE_VARIABLES, VARIABLES, retry_variables
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -14,10 +14,11 @@ from rig.command import clean
 from rig.processes import Process, Processes
 from rig.producing import GIFT, OFFER
 from rig.sandbox import SandboxServer
-from rig.server import RedisServer, free_port, server_binary
+from rig.server import RedisServer, server_binary
 from rig.waiting import until
 
 from worker import AsyncProducer, JobHandle, Producer, Settings
+from worker.embedded import free_port
 from worker.errors import BrokerError
 
 SLOTS = 16384

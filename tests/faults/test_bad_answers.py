@@ -13,12 +13,12 @@ import pytest
 from rig.figures import Figures
 from rig.invariants import PREFIX
 from rig.proxy import ChaosProxy
-from rig.server import free_port
 from rig.spy import Spy, certificate, server_context
 from rig.tenants import Tenants
 from rig.waiting import until
 from rig.world import World
 
+from worker.embedded import free_port
 from worker.operator import Operator
 from worker.settings import Settings
 

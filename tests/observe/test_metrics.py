@@ -10,9 +10,10 @@ from pathlib import Path
 import pytest
 import redis
 from prometheus_client.parser import text_string_to_metric_families
-from rig.server import RedisServer, free_port
+from rig.server import RedisServer
 from rig.waiting import until
 
+from worker.embedded import free_port
 from worker.engine.broker import Budget, EngineBroker
 from worker.engine.connection import PRODUCER, connect
 from worker.engine.consumer import fetch_arguments

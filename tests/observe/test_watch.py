@@ -14,11 +14,12 @@ from dramatiq.broker import Consumer
 from dramatiq.errors import ConnectionClosed
 from prometheus_client.parser import text_string_to_metric_families
 from rig.processes import descendants
-from rig.server import RedisServer, free_port
+from rig.server import RedisServer
 from rig.system import System
 from rig.waiting import until
 
 from worker import JobFailedError
+from worker.embedded import free_port
 from worker.engine.broker import EngineBroker
 from worker.engine.keys import Keyspace
 from worker.observe.health import Health

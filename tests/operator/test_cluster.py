@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 
 import pytest
-from rig.server import RedisServer, free_port
+from rig.server import RedisServer
 from rig.shelf import GIFT
 from rig.waiting import until
 
@@ -14,6 +14,7 @@ from worker.dashboard.snapshot import take
 from worker.doctor.fleet import check_fleet
 from worker.doctor.keys import check_keys
 from worker.doctor.server import check_redis
+from worker.embedded import free_port
 from worker.engine.connection import PRODUCER, connect
 from worker.engine.keys import Keyspace
 from worker.observe.presence import Presence, read_presence

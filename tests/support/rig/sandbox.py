@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any, Self
 
 from rig.processes import Process
-from rig.server import free_port
 from rig.waiting import until
+from worker.embedded import free_port
 
 #: Site and key that the sandbox knows when it is started without `--site`.
 SITE = "acme-test"

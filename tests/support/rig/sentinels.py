@@ -7,8 +7,9 @@ from pathlib import Path
 import redis
 
 from rig.processes import Process
-from rig.server import RedisServer, free_port, server_binary
+from rig.server import RedisServer, server_binary
 from rig.waiting import until
+from worker.embedded import free_port
 
 SERVICE = "largesse-test"
 

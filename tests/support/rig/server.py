@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import re
 import signal
-import socket
 import subprocess
 from collections.abc import Mapping
 from functools import cache
@@ -18,6 +17,7 @@ from redis.retry import Retry
 
 from rig.processes import Process
 from rig.waiting import until
+from worker.embedded import free_port
 
 #: Path of another server binary to run the same tests on, such as Debian's redis-server.
 BINARY_VARIABLE = "LARGESSE_TEST_REDIS_SERVER"
@@ -41,13 +41,6 @@ def _debug_directives(binary: str) -> dict[str, str]:
     if found is not None and int(found[1]) < 7:
         return {}
     return {"enable-debug-command": "yes", "enable-protected-configs": "yes"}
-
-
-def free_port() -> int:
-    """A loopback port that nothing listens on at this moment."""
-    with socket.socket() as sock:
-        sock.bind(("127.0.0.1", 0))
-        return int(sock.getsockname()[1])
 
 
 class RedisServer:
