@@ -10,7 +10,7 @@ from typing import Final
 from benchmarks.plan import LATENCIES_MS
 from benchmarks.results import Results
 from benchmarks.run import Shape
-from benchmarks.setups import OURS, SETUPS, STOCK
+from benchmarks.setups import OURS, SETUPS, STOCK, Setup
 
 __all__ = ["Goal", "goals"]
 
@@ -48,23 +48,27 @@ def goals(results: Results) -> list[Goal]:
 
 def _beside_peers(results: Results, latency_ms: int) -> Iterator[Goal]:
     shape = Shape(latency_ms, *_MAIN)
-    ours = results.median(RATE, OURS.name, shape)
-    peers = [
-        (setup, at, rate)
-        for setup in SETUPS
-        if setup.is_peer
-        for at in results.shapes(setup.name, lambda one: one.latency_ms == latency_ms)
-        if (rate := results.median(RATE, setup.name, at)) is not None
-    ]
-    if ours is None or not peers:
+    main = results.median(RATE, OURS.name, shape)
+    peers = [one for peer in SETUPS if peer.is_peer for one in _rates(results, peer, latency_ms)]
+    if main is None or not peers:
         return
     best, at, rate = max(peers, key=lambda peer: peer[2])
+    theirs = f"{best.name} {at.processes} x {at.in_flight}: {rate:,.0f}"
+    two = [one for one in _rates(results, OURS, latency_ms) if one[1].processes == shape.processes]
+    _, our_at, ours = max(two, key=lambda one: one[2])
+    if our_at != shape:
+        yield Goal(
+            f"jobs/s at {latency_ms} ms, two processes at their best, over the best peer",
+            "at least 2.5 times",
+            f"{ours / rate:.2f} times ({our_at.processes} x {our_at.in_flight}: {ours:,.0f}; "
+            f"{theirs})",
+            ours >= 2.5 * rate,
+        )
     yield Goal(
-        f"jobs/s at {latency_ms} ms, over the best peer",
+        f"jobs/s at {latency_ms} ms, {shape.processes} x {shape.in_flight}, over the best peer",
         "at least 2.5 times",
-        f"{ours / rate:.2f} times ({ours:,.0f}; {best.name} {at.processes} x {at.in_flight}: "
-        f"{rate:,.0f})",
-        ours >= 2.5 * rate,
+        f"{main / rate:.2f} times ({main:,.0f}; {theirs})",
+        main >= 2.5 * rate,
     )
     yield from _cpu(results, shape, best.name, at)
     ratios = {
@@ -82,6 +86,15 @@ def _beside_peers(results: Results, latency_ms: int) -> Iterator[Goal]:
             # 8 calls of 100 ms are 80 a second, whoever makes them.
             ratios[worst] >= 1 - 0.02,
         )
+
+
+def _rates(
+    results: Results, setup: Setup, latency_ms: int
+) -> Iterator[tuple[Setup, Shape, float]]:
+    """Give the jobs/s of a setup in every shape that was measured."""
+    for at in results.shapes(setup.name, lambda one: one.latency_ms == latency_ms):
+        if (rate := results.median(RATE, setup.name, at)) is not None:
+            yield setup, at, rate
 
 
 def _cpu(results: Results, shape: Shape, best: str, at: Shape) -> Iterator[Goal]:

@@ -19,10 +19,10 @@ _QUICK_GRID: Final = ((1, 8), (1, 256), (4, 64))
 #: Other shapes: the memory of 256 calls in flight, and whether there is a cliff up to 1,024.
 _OURS: Final = ((2, 128), (1, 512), (1, 1024), (2, 512))
 _QUICK_OURS: Final = ((2, 128), (1, 1024))
-_STOCK: Final = ((2, 128),)
+_STOCK: Final = ((2, 128), (2, 512))
 _QUICK_STOCK: Final = ((2, 64),)
-#: A peer that can have 256 calls in flight a process may be quicker with fewer.
-_PEERS: Final = ((2, 64),)
+#: A peer that can have 256 calls in flight a process may be quicker with fewer, or with more.
+_PEERS: Final = ((2, 64), (2, 512))
 #: Fewest jobs of a run of which the rate can be told.
 JOBS_MIN: Final = 100
 
