@@ -10,7 +10,6 @@ from __future__ import annotations
 import hashlib
 import secrets
 import time
-import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
@@ -60,10 +59,11 @@ def idempotency_key(job_id: str, epoch: int) -> str:
         epoch: how often a person or a setting asked for a new key.
 
     Returns:
-        A UUID's 36 characters. The API takes up to 100.
+        36 characters in the form of a UUID. The API takes up to 100.
     """
-    digest = hashlib.sha256(f"largesse idempotency key\x1f{job_id}\x1f{epoch}".encode()).digest()
-    return str(uuid.UUID(bytes=digest[:16]))
+    text = f"largesse idempotency key\x1f{job_id}\x1f{epoch}"
+    digits = hashlib.sha256(text.encode()).hexdigest()
+    return f"{digits[:8]}-{digits[8:12]}-{digits[12:16]}-{digits[16:20]}-{digits[20:32]}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -206,11 +206,12 @@ def _with_defaults(
     filled = dict(options or {})
     if isinstance(site, str):
         return filled
-    body = payload if isinstance(payload, Mapping) else {}
     for field in ("business_entity_id", "brand_id"):
         default = getattr(site, field)
-        if default is not None and filled.get(field) is None and body.get(field) is None:
-            filled[field] = default
+        if default is not None and filled.get(field) is None:
+            body = payload if isinstance(payload, Mapping) else {}
+            if body.get(field) is None:
+                filled[field] = default
     if site.skip and filled.get("skip") is None:
         filled["skip"] = list(site.skip)
     return filled

@@ -16,6 +16,7 @@ import time
 from typing import Any, Final
 
 import dramatiq
+import uvloop
 from dramatiq.asyncio import get_event_loop_thread
 from dramatiq.broker import Broker
 from dramatiq.middleware import AsyncIO, Middleware, default_middleware
@@ -131,7 +132,8 @@ def serve(
     open_reports(settings)
     if after is not None:
         emit(_log, WORKER_RESTARTED, level=logging.ERROR, worker=f"place {place}", exit_code=after)
-    asyncio.run(_serve(settings, concurrency, grace_s, processes))
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(_serve(settings, concurrency, grace_s, processes))
 
 
 async def _serve(settings: Settings, concurrency: int, grace_s: float, processes: int) -> None:

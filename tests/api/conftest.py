@@ -6,7 +6,7 @@ import asyncio
 import json
 import ssl
 import struct
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,6 +14,7 @@ from socket import SO_LINGER, SOL_SOCKET
 from typing import Any
 
 import pytest
+import uvloop
 
 from worker.api import ApiRequest
 from worker.sites import Secret, Site
@@ -89,6 +90,18 @@ class Served:
 
 
 Serve = Callable[..., AbstractAsyncContextManager[Served]]
+
+
+@pytest.fixture(params=["asyncio", "uvloop"])
+def each_loop(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Run the test on asyncio's loop, as under `dramatiq`, then on uvloop's, as in our workers."""
+    factory = asyncio.new_event_loop if request.param == "asyncio" else uvloop.new_event_loop
+
+    def run(scenario: Coroutine[Any, Any, Any]) -> Any:
+        with asyncio.Runner(loop_factory=factory) as runner:
+            return runner.run(scenario)
+
+    monkeypatch.setattr(asyncio, "run", run)
 
 
 @pytest.fixture

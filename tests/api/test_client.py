@@ -15,6 +15,8 @@ from worker.api import ApiRequest
 from worker.api.client import ApiClient
 from worker.errors import NotSentError, RejectedError
 
+pytestmark = pytest.mark.usefixtures("each_loop")
+
 KEY = "test_canaryKey0123456789"
 OK = b'{"ok": true}'
 

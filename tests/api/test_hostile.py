@@ -21,6 +21,8 @@ from worker.errors import (
     UnavailableError,
 )
 
+pytestmark = pytest.mark.usefixtures("each_loop")
+
 KEY = "test_key"
 DEADLINE_S = 0.4
 CAP = 1 << 20

@@ -16,6 +16,8 @@ import pytest
 from worker.api.client import ApiClient
 from worker.errors import NotSentError
 
+pytestmark = pytest.mark.usefixtures("each_loop")
+
 KEY = "test_key"
 NEEDS_OPENSSL = pytest.mark.skipif(
     shutil.which("openssl") is None, reason="the openssl command makes the certificates"

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 import ssl
-from collections.abc import Awaitable, Callable
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import ExitStack, asynccontextmanager
 from typing import Any
 
 import httpx
@@ -12,6 +15,8 @@ import pytest
 
 from worker.api.connection import BUFFER_MAX_BYTES, HEAD_MAX_BYTES
 from worker.api.transport import PooledTransport
+
+pytestmark = pytest.mark.usefixtures("each_loop")
 
 OK = b'{"a": 1}'
 
@@ -304,3 +309,40 @@ def test_transport_drops_the_connection_of_a_call_that_was_cut(serve: Any) -> No
             await carrier.aclose()
 
     run(scenario)
+
+
+def test_transport_does_not_wait_for_a_dead_address(
+    serve: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of a host's addresses the one that answers is taken, though another one comes first."""
+
+    async def scenario() -> None:
+        async with serve(answer_all) as server, _silent_port() as dead:
+            port = int(server.origin.rsplit(":", 1)[1])
+
+            async def both(name: str, port: int) -> list[Any]:
+                kind = (socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP, "")
+                return [(*kind, ("127.0.0.1", dead)), (*kind, ("127.0.0.1", port))]
+
+            monkeypatch.setattr("worker.api.transport._addresses", both)
+            carrier = transport()
+            started = time.monotonic()
+            assert await exchange(carrier, f"http://two.example:{port}") == OK
+            assert time.monotonic() - started < 1.5
+            await carrier.aclose()
+
+    run(scenario)
+
+
+@asynccontextmanager
+async def _silent_port() -> AsyncIterator[int]:
+    """A port whose queue of connections is full: nobody there answers, nobody refuses."""
+    with socket.socket() as listening, ExitStack() as waiting:
+        listening.bind(("127.0.0.1", 0))
+        listening.listen(0)
+        for _ in range(4):
+            client = waiting.enter_context(socket.socket())
+            client.setblocking(False)
+            client.connect_ex(listening.getsockname())
+        await asyncio.sleep(0.05)
+        yield listening.getsockname()[1]

@@ -20,6 +20,7 @@ Source: Chargebee's API documentation, "Error handling"; docs/errors.md has ever
 
 from __future__ import annotations
 
+import codecs
 import json
 import math
 import re
@@ -54,6 +55,11 @@ _STATUS_ERRORS: Final[Mapping[int, type[ApiError]]] = {
 _CODE: Final = re.compile(r"[A-Za-z0-9_.-]{1,100}", re.ASCII)
 _PARAM: Final = re.compile(r"[A-Za-z0-9_.\[\]-]{1,100}", re.ASCII)
 
+#: The headers that are looked at here, in lower case.
+TELLING_HEADERS: Final = frozenset(
+    {IDEMPOTENCY_REPLAYED, "content-encoding", "date", "retry-after"}
+)
+
 #: Digits of a Retry-After in seconds; more is no number of seconds.
 _DELAY: Final = re.compile(r"[0-9]{1,9}(?:\.[0-9]{1,9})?", re.ASCII)
 
@@ -81,7 +87,7 @@ class RawAnswer:
 
     Args:
         status: HTTP status.
-        headers: names in lower case.
+        headers: those of `TELLING_HEADERS` that came, and any others.
         body: the bytes as sent, or None when they could not be read to the end.
         problem: why not, as a short fixed phrase.
     """
@@ -203,7 +209,7 @@ def _json_object(body: bytes) -> dict[str, Any]:
     if not body:
         raise _UnreadableError("empty_answer")
     try:
-        text = body.decode("utf-8-sig")
+        text = body.removeprefix(codecs.BOM_UTF8).decode()
         value = _DECODER.decode(text)
         if "\\u" in text:
             # Half of a surrogate pair can be written in JSON, but not be stored or passed on.

@@ -18,9 +18,10 @@ from typing import Any, Final, cast
 
 import httpx
 
-from worker.api.answers import ApiAnswer, RawAnswer, read_answer
+from worker.api.answers import TELLING_HEADERS, ApiAnswer, RawAnswer, read_answer
+from worker.api.raw_headers import RawHeaders
 from worker.api.request import ApiRequest
-from worker.api.transport import PooledTransport
+from worker.api.transport import Body, PooledTransport
 from worker.errors import AmbiguousError, ApiError, MisconfiguredError, NotSentError, RejectedError
 
 #: Seconds to connect, and again to agree on TLS: a host that is up answers in well under one.
@@ -42,6 +43,7 @@ KEEPALIVE_S: Final = 30.0
 LEAST_PART: Final = 0.05
 
 _SENDING = "send_request_headers.started"
+_TELLING: Final = {name.encode("ascii"): name for name in TELLING_HEADERS}
 
 # Errors of httpx before the request was sent. The rest of its errors are told by their cause.
 _UNSENT: Final[tuple[tuple[type[Exception], str, type[ApiError]], ...]] = (
@@ -98,9 +100,9 @@ class ApiClient:
             keepalive_s=KEEPALIVE_S,
         )
         self._reports_sending = getattr(carrier, "reports_sending", False)
-        self._http = _OneHop(
-            carrier, timeout=httpx.Timeout(None, connect=connect_s), trust_env=False
-        )
+        timeout = httpx.Timeout(None, connect=connect_s)
+        self._timeout = timeout.as_dict()
+        self._http = _OneHop(carrier, timeout=timeout, trust_env=False)
 
     async def call(self, request: ApiRequest, *, api_key: str) -> ApiAnswer:
         """Send a request once and read its answer.
@@ -153,37 +155,46 @@ class ApiClient:
         return None
 
     async def _exchange(self, request: ApiRequest, api_key: str, attempt: _Attempt) -> None:
-        url = _url(request.url)
+        url, host = _address(request.url)
         outgoing = httpx.Request(
             request.method,
             url,
-            headers=[
-                ("Host", url.netloc.decode("ascii")),
-                *request.headers,
-                ("Content-Length", str(len(request.body))),
-                ("Authorization", _basic(api_key)),
-            ],
+            headers=RawHeaders(
+                [
+                    (b"Host", host),
+                    *[
+                        (name.encode("ascii"), text.encode("ascii"))
+                        for name, text in request.headers
+                    ],
+                    (b"Content-Length", b"%d" % len(request.body)),
+                    (b"Authorization", _basic(api_key)),
+                ]
+            ),
             stream=httpx.ByteStream(request.body),
-            extensions={"trace": attempt.trace, "timeout": self._http.timeout.as_dict()},
+            extensions={"trace": attempt.trace, "timeout": self._timeout},
         )
         response = await self._http.send(outgoing)
         attempt.sent = True
         attempt.status = response.status_code
-        attempt.headers = dict(response.headers.items())
+        attempt.headers = _told(response)
         try:
             await self._receive(response, attempt)
         finally:
-            await response.aclose()
+            await cast("httpx.AsyncByteStream", response.stream).aclose()
 
     async def _receive(self, response: httpx.Response, attempt: _Attempt) -> None:
         """Read the body as it comes, packed or not, and no more of it than is allowed."""
         if response.is_stream_consumed:  # a transport of a test, which had all of it at hand
             attempt.body = response.content
             return
+        stream = response.stream
+        if isinstance(stream, Body) and (body := stream.at_hand(self._max_body_bytes)) is not None:
+            attempt.body = body
+            return
         chunks: list[bytes] = []
         size = 0
         # Straight from the transport: nothing is unpacked and nothing cut into other pieces.
-        async for chunk in cast("httpx.AsyncByteStream", response.stream):
+        async for chunk in cast("httpx.AsyncByteStream", stream):
             size += len(chunk)
             if size > self._max_body_bytes:
                 attempt.problem = "answer_too_large"
@@ -264,11 +275,24 @@ def _connect_problem(error: BaseException) -> str:
 
 
 @lru_cache(maxsize=1024)
-def _url(text: str) -> httpx.URL:
+def _address(text: str) -> tuple[httpx.URL, bytes]:
     """Take an address apart, once: a site has two."""
-    return httpx.URL(text)
+    url = httpx.URL(text)
+    return url, url.netloc
 
 
-def _basic(api_key: str) -> str:
+def _told(response: httpx.Response) -> dict[str, str]:
+    """Give the headers that say something about the answer."""
+    told: dict[str, str] = {}
+    for name, value in response.headers.raw:
+        known = _TELLING.get(name.lower())
+        if known is not None:
+            text = value.decode("latin-1")
+            told[known] = f"{told[known]}, {text}" if known in told else text
+    return told
+
+
+@lru_cache(maxsize=64)
+def _basic(api_key: str) -> bytes:
     """The key is the user, and the password is empty. Source: the API's "Authentication"."""
-    return "Basic " + base64.b64encode(f"{api_key}:".encode()).decode("ascii")
+    return b"Basic " + base64.b64encode(f"{api_key}:".encode())

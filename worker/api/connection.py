@@ -91,6 +91,16 @@ class Connection(asyncio.Protocol):
         await self._head
         return self._status, self._headers
 
+    def whole(self, max_bytes: int) -> bytes | None:
+        """Give the body if all of it has come, whole, and is no larger than that; else None."""
+        here = self._complete and self._error is None and not self._paused
+        if not here or self._buffered > max_bytes:
+            return None
+        body = b"".join(self._chunks)
+        self._chunks.clear()
+        self._buffered = 0
+        return body
+
     async def chunks(self) -> AsyncIterator[bytes]:
         """Give the body as it comes."""
         while True:

@@ -9,10 +9,14 @@ key comes back, so the same payload always gives the same bytes.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from functools import lru_cache
-from typing import Any
+from typing import Any, Final
 from urllib.parse import quote_plus
+
+# Texts that stay as they are: most are ids and codes.
+_SAFE: Final = re.compile(r"[A-Za-z0-9_.~-]*\Z").match
 
 #: A form's pairs: (name with brackets, text).
 Pair = tuple[str, str]
@@ -36,7 +40,8 @@ def encode_form(payload: Mapping[str, Any], json_fields: Sequence[str] = ()) -> 
         json_fields: top-level fields that are written as one JSON text each.
     """
     pairs = form_pairs(payload, json_fields)
-    return "&".join([f"{_name(name)}={quote_plus(text)}" for name, text in pairs]).encode("ascii")
+    quoted = [f"{_name(name)}={text if _SAFE(text) else quote_plus(text)}" for name, text in pairs]
+    return "&".join(quoted).encode("ascii")
 
 
 def form_pairs(payload: Mapping[str, Any], json_fields: Sequence[str] = ()) -> Iterator[Pair]:

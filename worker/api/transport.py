@@ -9,16 +9,19 @@ from __future__ import annotations
 
 import asyncio
 import re
+import socket
 import ssl
 import time
 from collections.abc import AsyncIterator
-from typing import Any, Final
+from typing import Final, cast
 
 import httpx
+from aiohappyeyeballs import AddrInfoType, start_connection
 
 from worker.api.connection import Connection
+from worker.api.raw_headers import RawHeaders
 
-__all__ = ["PooledTransport"]
+__all__ = ["Body", "PooledTransport"]
 
 #: Seconds of idleness after which a connection is looked at before it is used again.
 LOOK_AFTER_S: Final = 0.5
@@ -26,8 +29,7 @@ LOOK_AFTER_S: Final = 0.5
 NEXT_ADDRESS_S: Final = 0.25
 
 _STARTED: Final = "http11.send_request_headers.started"
-_NAME: Final = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+\Z")
-_VALUE: Final = re.compile(rb"[\t\x20-\x7e\x80-\xff]*\Z")
+_HEADERS: Final = re.compile(rb"(?:[!#$%&'*+\-.^_`|~0-9A-Za-z]+: [\t\x20-\x7e\x80-\xff]*\r\n)*\Z")
 
 Origin = tuple[bytes, bytes, int]
 
@@ -59,8 +61,9 @@ class PooledTransport(httpx.AsyncBaseTransport):
         Raises:
             httpx.TransportError: one of its leaves.
         """
-        whole = isinstance(request.stream, httpx.ByteStream)
-        data = _serialize(request, request.read() if whole else await request.aread())
+        stream = request.stream
+        whole = b"".join(stream) if isinstance(stream, httpx.ByteStream) else await request.aread()
+        data = _serialize(request, whole)
         origin = _origin_of(request.url)
         connection = self._take(origin) or await self._connect(origin)
         self._busy.add(connection)
@@ -72,8 +75,8 @@ class PooledTransport(httpx.AsyncBaseTransport):
         except BaseException:
             self._drop(connection)
             raise
-        body = _Body(self, origin, connection)
-        return httpx.Response(status, headers=headers, stream=body, request=request)
+        body = Body(self, origin, connection)
+        return httpx.Response(status, headers=RawHeaders(headers), stream=body, request=request)
 
     async def aclose(self) -> None:
         """Close every connection; answers under way break off."""
@@ -120,13 +123,14 @@ class PooledTransport(httpx.AsyncBaseTransport):
         loop = asyncio.get_running_loop()
         try:
             async with asyncio.timeout(self._connect_timeout_s):
+                sock = await start_connection(
+                    await _addresses(name, port), happy_eyeballs_delay=NEXT_ADDRESS_S
+                )
                 _, connection = await loop.create_connection(
                     Connection,
-                    name,
-                    port,
+                    sock=sock,
                     ssl=self._ssl_context if secure else None,
                     server_hostname=name if secure else None,
-                    **_next_address(loop),
                 )
         except TimeoutError as error:
             raise httpx.ConnectTimeout("no connection in time") from error
@@ -139,7 +143,7 @@ class PooledTransport(httpx.AsyncBaseTransport):
         return connection
 
 
-class _Body(httpx.AsyncByteStream):
+class Body(httpx.AsyncByteStream):
     """The body of an answer; its connection goes back to the pool once it was read to its end."""
 
     def __init__(self, transport: PooledTransport, origin: Origin, connection: Connection) -> None:
@@ -147,21 +151,26 @@ class _Body(httpx.AsyncByteStream):
         self._origin = origin
         self._connection: Connection | None = connection
 
+    def at_hand(self, max_bytes: int) -> bytes | None:
+        """Give the whole body if it is here already and no larger than that, else None."""
+        return None if self._connection is None else self._connection.whole(max_bytes)
+
     async def __aiter__(self) -> AsyncIterator[bytes]:
         if self._connection is not None:
             async for chunk in self._connection.chunks():
                 yield chunk
 
     async def aclose(self) -> None:
+        """Give the connection back to the pool."""
         connection, self._connection = self._connection, None
         if connection is not None:
             self._transport.put_back(self._origin, connection)
 
 
-def _next_address(loop: asyncio.AbstractEventLoop) -> dict[str, Any]:
-    """Try a host's next address soon, where the loop can: uvloop tries one after the other."""
-    able = isinstance(loop, asyncio.BaseEventLoop)
-    return {"happy_eyeballs_delay": NEXT_ADDRESS_S} if able else {}
+async def _addresses(name: str, port: int) -> list[AddrInfoType]:
+    """Look a host up; the connection goes to whichever of its addresses answers first."""
+    found = await asyncio.get_running_loop().getaddrinfo(name, port, type=socket.SOCK_STREAM)
+    return cast("list[AddrInfoType]", found)
 
 
 def _origin_of(url: httpx.URL) -> Origin:
@@ -175,9 +184,12 @@ def _origin_of(url: httpx.URL) -> Origin:
 
 def _serialize(request: httpx.Request, body: bytes) -> bytes:
     """Write a request down; nothing that could break out of a header gets through."""
-    lines = [b"%s %s HTTP/1.1" % (request.method.encode("ascii"), request.url.raw_path)]
-    for name, value in request.headers.raw:
-        if not _NAME.match(name) or not _VALUE.match(value):
-            raise httpx.LocalProtocolError("a header cannot be sent")
-        lines.append(b"%s: %s" % (name, value))
-    return b"\r\n".join((*lines, b"", body))
+    raw = request.headers.raw
+    headers = b"".join([b"%s: %s\r\n" % header for header in raw])
+    # Each header is one line of the pattern's, so none of them holds the end of a line.
+    if _HEADERS.match(headers) is None or headers.count(b"\r\n") != len(raw):
+        raise httpx.LocalProtocolError("a header cannot be sent")
+    target = request.url.raw_path
+    return b"%s %s HTTP/1.1\r\n%s\r\n%s" % (
+        request.method.encode("ascii"), target, headers, body,
+    )  # fmt: skip

@@ -51,6 +51,10 @@ _IPV6 = re.compile(
 _PLAIN = re.compile(r"(?!.*(?:test|live)_)[A-Za-z0-9_-]*\Z")
 # Made by the chain itself.
 _MADE_HERE: Final = frozenset({"timestamp", "level", "logger", "process"})
+# Event to all the fields that its lines may carry.
+_FIELDS: Final = {name: frozenset((*COMMON_FIELDS, *own)) for name, own in EVENTS.items()}
+# Types whose values say nothing private.
+_HARMLESS: Final = frozenset({bool, int, type(None)})
 
 
 def scrub(text: str) -> str:
@@ -101,24 +105,24 @@ def redact_event(fields: Mapping[str, Any]) -> dict[str, Any]:
         those with a private name; texts are scrubbed and objects are named by their type.
     """
     event = fields.get("event")
-    declared = EVENTS.get(event) if isinstance(event, str) else None
+    declared = _FIELDS.get(event) if isinstance(event, str) else None
     safe: dict[str, Any] = {}
     for name, value in fields.items():
         if name in _MADE_HERE or (name == "event" and declared is not None):
             safe[name] = value
-        elif name in COMMON_FIELDS or _is_allowed(name, declared):
-            safe[name] = _value(value, 0)
+        elif name in declared if declared is not None else _is_allowed(name):
+            safe[name] = value if type(value) in _HARMLESS else _value(value, 0)
         else:
             safe[name] = REDACTED
     return safe
 
 
-def _is_allowed(name: str, declared: tuple[str, ...] | None) -> bool:
-    return name not in PRIVATE_NAMES if declared is None else name in declared
+def _is_allowed(name: str) -> bool:
+    return name in COMMON_FIELDS or name not in PRIVATE_NAMES
 
 
 def _value(value: Any, depth: int) -> Any:
-    if value is None or type(value) in {bool, int}:
+    if type(value) in _HARMLESS:
         return value
     if isinstance(value, str):
         return scrub(str(value))
