@@ -139,7 +139,7 @@ def _as_rows(schema: JobSchema, payload: Mapping[str, Any]) -> dict[str, Any]:
     fields = schema.fields
     return {
         name: to_rows(value)
-        if isinstance(value, Mapping) and isinstance(fields[name], Table)
+        if isinstance(value, dict) and isinstance(fields[name], Table)
         else value
         for name, value in payload.items()
     }
@@ -167,28 +167,31 @@ def _loaded(
     return loaded, {}
 
 
-def _least_size(given: object) -> int:
+def _least_size(given: Any) -> int:
     """Add up the least size the JSON can have, bytes, and stop as soon as that is too much.
 
     So a huge or endless structure costs no more than a large valid one. What is no JSON counts as
     a byte: the schema refuses it later.
     """
     size = 0
-    waiting = [given]
+    waiting: list[Any] = [given]
     while waiting and size <= PAYLOAD_MAX_BYTES:
         value = waiting.pop()
-        if isinstance(value, str):
+        kind = type(value)
+        if kind is str:
             size += len(value) + 2
+        elif kind is int:
+            size += 1
+        elif isinstance(value, _LISTS):
+            size += 2 + len(value)
+            waiting.extend(value)
         elif isinstance(value, _MAPPINGS):
             for key, member in value.items():
                 if member is not None:
                     size += 4 + (len(key) if isinstance(key, str) else 0)
                     waiting.append(member)
-        elif isinstance(value, _LISTS):
-            size += 2 + len(value)
-            waiting.extend(value)
         else:
-            size += 1
+            size += len(value) + 2 if isinstance(value, str) else 1
     return size
 
 

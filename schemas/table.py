@@ -35,11 +35,11 @@ class Table(JobField[Any]):
 
     def checked(self, value: object) -> Any:
         """Return the table in its own spelling, or say what is wrong where."""
+        if isinstance(value, list | tuple):
+            return self._loaded(value)
         if isinstance(value, Mapping):
             rows = self._loaded(self._turned(value))
             return {name: column for name in value if (column := _column(rows, name))}
-        if isinstance(value, list | tuple):
-            return self._loaded(value)
         raise ValidationError("Neither a list of rows nor an object of columns.")
 
     def _turned(self, columns: Mapping[Any, Any]) -> list[dict[str, Any]]:

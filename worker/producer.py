@@ -9,7 +9,7 @@ The same key again gives the same job and its result. Nothing here needs an HTTP
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Literal, Self
 
 import redis
@@ -319,8 +319,9 @@ class AsyncProducer:
         await self.aclose()
 
 
-def _entries(jobs: list[Job], keyspace: Keyspace, trace: Mapping[str, str]) -> list[Entry]:
-    return [entry_of(job.message(trace), keyspace, delay_ms=job.delay_ms) for job in jobs]
+def _entries(jobs: list[Job], keyspace: Keyspace, trace: Mapping[str, str]) -> Iterator[Entry]:
+    for job in jobs:
+        yield entry_of(job.message(trace), keyspace, delay_ms=job.delay_ms)
 
 
 def _refuse_conflicts(jobs: list[Job], words: list[Accepted], report: bool) -> None:

@@ -222,7 +222,7 @@ class EngineBroker(Broker):
         Returns:
             What became of each, in the order of the entries.
         """
-        return take_in(self.scripts, list(entries))
+        return take_in(self.scripts, entries)
 
     # -- signals
 

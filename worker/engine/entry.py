@@ -15,8 +15,9 @@ __all__ = ["NO_SITE", "Accepted", "Entry", "batches", "entry_of"]
 
 #: The line of messages that belong to no site.
 NO_SITE: Final = "-"
-#: Entries and bytes of one script call: large enough to be cheap, small enough not to stall Redis.
-BATCH_ENTRIES: Final = 500
+#: Entries and bytes of one script call: large enough to be cheap, small enough not to stall Redis,
+#: and to be made ready while Redis works on the last.
+BATCH_ENTRIES: Final = 250
 BATCH_BYTES: Final = 1 << 20
 
 Word = Literal["new", "known", "conflict", "again"]
@@ -110,15 +111,15 @@ def entry_of(message: Message[Any], keyspace: Keyspace, *, delay_ms: int = 0) ->
     )
 
 
-def batches(entries: Iterable[Entry]) -> Iterator[list[Entry]]:
+def batches(entries: Iterable[Entry]) -> Iterator[list[tuple[int, Entry]]]:
     """Cut entries into calls of one shard each, bounded in number and bytes.
 
-    The order of the entries of one shard is kept.
+    The order of the entries of one shard is kept; with each goes its place among all.
     """
-    open_batches: dict[int, tuple[list[Entry], int]] = {}
-    for entry in entries:
+    open_batches: dict[int, tuple[list[tuple[int, Entry]], int]] = {}
+    for place, entry in enumerate(entries):
         batch, size = open_batches.get(entry.shard, ([], 0))
-        batch.append(entry)
+        batch.append((place, entry))
         size += len(entry.message)
         if len(batch) >= BATCH_ENTRIES or size >= BATCH_BYTES:
             yield batch

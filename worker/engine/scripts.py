@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Generator, Iterable, Sequence
 from dataclasses import dataclass
 from functools import cache
 from importlib import resources
@@ -98,6 +98,108 @@ class Scripts:
                 return self.client.evalsha(one.sha, 1, prefix, *args)
             except NoScriptError:
                 return self.client.eval(one.source, 1, prefix, *args)
+
+    def run_each(
+        self, name: str, calls: Iterable[tuple[int, Sequence[Argument]]]
+    ) -> Generator[Any, None, None]:
+        """Run a script again and again, making each call ready while Redis works on the last.
+
+        A call that breaks off is repeated by `run`: only for scripts that make a repeat safe.
+
+        Args:
+            name: one of `SCRIPT_NAMES`.
+            calls: the shard and the arguments of each, taken one ahead of the replies.
+
+        Yields:
+            The reply of each call, in their order.
+
+        Raises:
+            BrokerError: as from `run`; calls after the failed one were not sent.
+        """
+        pool = getattr(self.client, "connection_pool", None)
+        if pool is None:  # a Cluster: its client knows where each call goes
+            for shard, args in calls:
+                yield self.run(name, shard, args)
+            return
+        one = script(name, self._moved_clock)
+        line = _Line(pool)
+        last: tuple[int, Sequence[Argument]] | None = None
+        try:
+            for shard, args in calls:
+                packed = line.pack("EVALSHA", one.sha, 1, self.keyspace.prefix(shard), *args)
+                if last is not None:
+                    yield self._reply(line, name, *last)
+                with speaking_to_redis():
+                    line.send(packed)
+                last = shard, args
+            if last is not None:
+                yield self._reply(line, name, *last)
+        finally:
+            line.close()
+
+    def _reply(self, line: _Line, name: str, shard: int, args: Sequence[Argument]) -> Any:
+        try:
+            with speaking_to_redis():
+                return line.read()
+        except _BrokenLineError:
+            return self.run(name, shard, args)
+
+
+class _BrokenLineError(Exception):
+    """The connection is gone, or the script is: the call is to be run anew."""
+
+
+class _Line:
+    """One connection of a pool, on which a command is under way while the next is made ready."""
+
+    def __init__(self, pool: redis.ConnectionPool) -> None:
+        self._pool = pool
+        self._connection: Any = None
+        self._under_way = False
+
+    def pack(self, *command: Argument) -> Any:
+        """Give a command as it is sent; of a broken line, for the next one."""
+        with speaking_to_redis():
+            if self._connection is None:
+                self._connection = self._pool.get_connection()
+        return self._connection.pack_command(*command)
+
+    def send(self, packed: Any) -> None:
+        """Send a command; that it could not be sent is told by `read`."""
+        try:
+            self._connection.send_packed_command(packed)
+            self._under_way = True
+        except redis.ConnectionError:
+            self._connection.disconnect()
+
+    def read(self) -> Any:
+        """Read the reply to the last command.
+
+        Raises:
+            _BrokenLineError: there is none.
+        """
+        if not self._under_way:
+            raise _BrokenLineError
+        self._under_way = False
+        try:
+            return self._connection.read_response()
+        except NoScriptError:
+            raise _BrokenLineError from None
+        except redis.ResponseError:
+            raise
+        except redis.ConnectionError:
+            self._connection.disconnect()
+            raise _BrokenLineError from None
+        except BaseException:
+            self._connection.disconnect()
+            raise
+
+    def close(self) -> None:
+        """Give the connection back, without a reply that nobody waits for."""
+        if self._connection is not None:
+            if self._under_way:
+                self._connection.disconnect()
+            self._pool.release(self._connection)
 
 
 class AsyncScripts:

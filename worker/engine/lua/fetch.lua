@@ -143,6 +143,7 @@ if first_of(newer) then look_at_newer() end
 
 local reply = { NOW, 0 }
 local running = {} -- what is to be added to the leases
+local lapses_at = string.format('%d', NOW + lease_ms)
 local sites = {}
 
 local function site_of(name)
@@ -266,10 +267,10 @@ local function lease(id, message)
   end
   if not message then return dismiss(id, 'the record has no message') end
   if not may_have(id, tonumber(r[6] or 0), r[12], r[13]) then return false end
-  local fence, deliveries, first = (r[5] or 0) + 1, (r[6] or 0) + 1, r[7] or NOW
+  local fence, deliveries, first = (r[5] or 0) + 1, (r[6] or 0) + 1, r[7] or AT
   redis.call('HSET', key, 'state', 'running', 'worker', worker, 'fence', fence,
-    'deliveries', deliveries, 'delivered_at', NOW, 'first_delivery_at', first)
-  running[#running + 1] = NOW + lease_ms
+    'deliveries', deliveries, 'delivered_at', AT, 'first_delivery_at', first)
+  running[#running + 1] = lapses_at
   running[#running + 1] = id
   reply[#reply + 1] = { id, message, fence, table.concat({ deliveries, r[8] or '0', r[9] or '0', first,
     r[10] or '', r[4] or '', r[11] or '0', r[13] or '', r[12] or '' }, ' ') }

@@ -51,7 +51,7 @@ end
 -- further fields and values of the record.
 local function conclude(job, state, out, ttl_ms, stream_max, more)
   local id = job.id
-  redis.call('HSET', job_key(id), 'state', state, 'finished_at', NOW, unpack(more or {}))
+  redis.call('HSET', job_key(id), 'state', state, 'finished_at', AT, unpack(more or {}))
   redis.call('HDEL', job_key(id), 'worker', 'cancel', 'due_at', 'again')
   if job.deadline_at then redis.call('ZREM', queue_key(job.queue, 'deadlines'), id) end
   if out ~= '' then
@@ -140,7 +140,7 @@ local function admit(e, stand)
   local delayed = e.delay_ms > 0
   redis.call('SET', msg_key(e.id), e.message)
   local fields = { 'v', '1', 'mode', e.mode, 'actor', e.actor, 'queue', e.queue, 'site', e.site,
-    'lane', e.lane, 'mark', e.mark, 'state', delayed and 'delayed' or 'queued', 'enqueued_at', NOW }
+    'lane', e.lane, 'mark', e.mark, 'state', delayed and 'delayed' or 'queued', 'enqueued_at', AT }
   if e.key ~= '' then fields[#fields + 1] = 'key'; fields[#fields + 1] = e.key end
   if delayed then fields[#fields + 1] = 'due_at'; fields[#fields + 1] = due end
   if e.deadline_ms > 0 then
