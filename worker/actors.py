@@ -194,7 +194,7 @@ class Caller:
         )
 
     def _ending(
-        self, decision: Decision, delivery: Delivery, error: Exception | None, attempt: str
+        self, decision: Decision, delivery: Delivery, error: Exception | None, attempt: str | bytes
     ) -> Ending:
         match decision.action:
             case "retry" | "reissue" | "park_site":

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from typing import Any, Final
 
 from worker.engine.delivery import Delivery
 from worker.errors import ApiError
+from worker.json_bytes import json_bytes
 
 __all__ = ["attempt_entry", "expiry_of", "failed", "succeeded"]
 
@@ -34,7 +34,7 @@ def expiry_of(part: Mapping[str, Any]) -> int | None:
     return value if isinstance(value, int) and not isinstance(value, bool) else None
 
 
-def succeeded(delivery: Delivery, part: Mapping[str, Any], *, replayed: bool) -> str:
+def succeeded(delivery: Delivery, part: Mapping[str, Any], *, replayed: bool) -> bytes:
     """Write the outcome of a job that got its answer.
 
     Args:
@@ -56,7 +56,7 @@ def succeeded(delivery: Delivery, part: Mapping[str, Any], *, replayed: bool) ->
 
 def failed(
     delivery: Delivery, state: str, *, error_class: str, reason: str, error: Exception | None
-) -> str:
+) -> bytes:
     """Write the outcome of a job that ends without an answer.
 
     Args:
@@ -88,7 +88,7 @@ def failed(
 
 def attempt_entry(
     *, at_ms: int, took_ms: int, status: int | None, error: Exception | None, replayed: bool
-) -> str:
+) -> bytes:
     """Write one line of the history: when, how long, and what came; no body."""
     entry: dict[str, Any] = {"at": at_ms, "ms": took_ms}
     if isinstance(error, ApiError):
@@ -101,11 +101,11 @@ def attempt_entry(
         entry["error"] = getattr(error, "reason", None) or type(error).__name__
     if replayed:
         entry["replayed"] = True
-    return _dump(entry)
+    return json_bytes(entry)
 
 
-def _write(delivery: Delivery, state: str, **rest: Any) -> str:
-    return _dump(
+def _write(delivery: Delivery, state: str, **rest: Any) -> bytes:
+    return json_bytes(
         {
             "job_id": delivery.job_id,
             "kind": delivery.actor_name,
@@ -116,10 +116,3 @@ def _write(delivery: Delivery, state: str, **rest: Any) -> str:
             "finished_at": delivery.now_ms(),
         }
     )
-
-
-def _dump(value: Mapping[str, Any]) -> str:
-    return _ENCODER.encode(value)
-
-
-_ENCODER: Final = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"))

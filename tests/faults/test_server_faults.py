@@ -106,7 +106,7 @@ def test_absent_server_loses_nothing(world: World, figures: Figures, away_s: int
 
 
 def _complaints(output: str) -> int:
-    return sum('"level": "info"' not in line for line in output.splitlines())
+    return sum('"level":"info"' not in line for line in output.splitlines())
 
 
 def _pause(server: RedisServer, seconds: float) -> None:

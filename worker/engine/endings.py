@@ -36,7 +36,7 @@ class Finish:
     state: str = "succeeded"
     outcome: str | bytes = ""
     ttl_ms: int = 600_000
-    attempt: str = ""
+    attempt: str | bytes = ""
     counted: bool = True
     follow: Sequence[Entry] = ()
 
@@ -67,7 +67,7 @@ class Retry:
     delay_ms: int
     counted: bool
     unsure: bool
-    attempt: str = ""
+    attempt: str | bytes = ""
     pause_site_ms: int = 0
     new_epoch: bool = False
     park_reason: str = ""
@@ -104,7 +104,7 @@ class Bury:
     error_class: str = "invalid"
     outcome: str | bytes = ""
     ttl_ms: int = 7 * 86_400_000
-    attempt: str = ""
+    attempt: str | bytes = ""
     counted: bool = True
     message: bytes = b""
     follow: Sequence[Entry] = ()

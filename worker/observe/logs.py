@@ -11,7 +11,6 @@ through `events.emit`; in a worker its records come out here like all others.
 
 from __future__ import annotations
 
-import json
 import logging
 import os
 import sys
@@ -23,6 +22,7 @@ from typing import TYPE_CHECKING, Any, Final, TextIO, cast
 import structlog
 from structlog.stdlib import BoundLogger, ProcessorFormatter
 
+from worker.json_bytes import json_bytes
 from worker.observe.events import EVENTS
 from worker.observe.faults import describe
 from worker.observe.foreign import safe_record
@@ -175,11 +175,8 @@ def _formatter(log_format: str, stream: TextIO) -> _Formatter:
     )
 
 
-_ENCODER: Final = json.JSONEncoder(ensure_ascii=False)
-
-
 def _to_json(_: Any, __: str, event: Event) -> str:
-    return _ENCODER.encode(event)
+    return json_bytes(event).decode()
 
 
 def _merge_fields(_: Any, __: str, event: Event) -> Event:
