@@ -12,6 +12,7 @@ from typing import Any, Final
 
 import dramatiq
 import redis
+import uvloop
 from dramatiq import Worker
 from dramatiq.broker import Broker
 from dramatiq.brokers.redis import RedisBroker
@@ -254,7 +255,8 @@ class Running:
             ready.set()
             await LoopWorker(broker, url, concurrency=CONCURRENCY).run(self._stopping)
 
-        asyncio.run(serve())
+        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+            runner.run(serve())
 
     def stop(self) -> None:
         """End it."""

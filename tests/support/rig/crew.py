@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, Literal
 
 import dramatiq
+import uvloop
 from dramatiq.middleware import AsyncIO, Middleware, TimeLimit, default_middleware
 from dramatiq.worker import Worker
 
@@ -95,7 +96,7 @@ def _start_loop(
 ) -> Callable[[], None]:
     stopping = asyncio.Event()
     started = threading.Event()
-    loop = asyncio.new_event_loop()
+    loop = uvloop.new_event_loop()
 
     async def serve() -> None:
         worker = LoopWorker(broker, url, concurrency=size, queues=queues, grace_s=5)
