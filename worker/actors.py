@@ -68,6 +68,7 @@ class Caller:
             max_connections=connections,
         )
         self._rng = rng or random.Random()
+        self._policies = {kind: settings.policy(kind) for kind in OPERATIONS}
         #: What was counted since the start of the process.
         self.figures = figures or Figures(sites=settings.sites, kinds=OPERATIONS)
         self._log = JobLog(self.figures)
@@ -77,7 +78,7 @@ class Caller:
     ) -> None:
         """Make one attempt of the current delivery and say what becomes of it."""
         delivery = current_delivery()
-        policy = self.settings.policy(operation.kind)
+        policy = self._policies[operation.kind]
         if not delivery.is_leased():
             delivery.end(Release())
             return
@@ -92,13 +93,16 @@ class Caller:
             delivery.end(self._ending(decision, delivery, None, ""))
             return
         at_ms, started = delivery.now_ms(), time.monotonic()
+        names = _names(delivery)
         self._log.started(
-            _names(delivery),
+            names,
             attempt=delivery.attempts + 1,
             waited_ms=at_ms - delivery.enqueued_at_ms,
         )
         try:
-            ending = await self._attempt(operation, payload, options, delivery, at_ms)
+            ending = await self._attempt(
+                operation, payload, options, delivery, names=names, at_ms=at_ms
+            )
         except Exception as error:  # noqa: BLE001 - every failure is an ending
             took_ms = round((time.monotonic() - started) * 1000)
             if isinstance(error, NotSentError):
@@ -108,7 +112,7 @@ class Caller:
                 replayed=bool(getattr(error, "replayed", False)),
             )  # fmt: skip
             self._log.called(
-                _names(delivery), attempt=delivery.attempts + 1, path=operation.path,
+                names, attempt=delivery.attempts + 1, path=operation.path,
                 duration_ms=took_ms, error=error,
             )  # fmt: skip
             decision = self._decide(error, operation, delivery)
@@ -122,6 +126,8 @@ class Caller:
         payload: Mapping[str, Any],
         options: Mapping[str, Any],
         delivery: Delivery,
+        *,
+        names: JobNames,
         at_ms: int,
     ) -> Ending:
         request, api_key = self._prepare(operation, payload, options, delivery)
@@ -135,11 +141,11 @@ class Caller:
             replayed=answer.replayed,
         )  # fmt: skip
         self._log.called(
-            _names(delivery), attempt=delivery.attempts + 1, path=operation.path,
+            names, attempt=delivery.attempts + 1, path=operation.path,
             duration_ms=answer.elapsed_ms, status=answer.status, replayed=answer.replayed,
         )  # fmt: skip
         self._log.succeeded(
-            _names(delivery), attempts=delivery.attempts + 1, replayed=answer.replayed,
+            names, attempts=delivery.attempts + 1, replayed=answer.replayed,
             duration_ms=delivery.now_ms() - delivery.enqueued_at_ms,
         )  # fmt: skip
         return Finish(
@@ -181,7 +187,7 @@ class Caller:
             since_ms = delivery.delivered_at_ms
         return decide(
             error,
-            policy=self.settings.policy(operation.kind),
+            policy=self._policies[operation.kind],
             operation_repeatable=operation.repeatable,
             attempt=delivery.attempts + 1,
             first_sent_ms=since_ms,

@@ -12,8 +12,7 @@ import os
 import socket
 import time
 import uuid
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable
 from contextvars import ContextVar
 from typing import Any, Final
 
@@ -299,11 +298,16 @@ class EngineBroker(Broker):
             time.sleep(interval / 1000)
 
 
-@contextmanager
-def capturing(delivery: Delivery) -> Iterator[None]:
+class capturing:  # noqa: N801 - a `with` block, as those of contextlib
     """Let every `enqueue` inside the block travel with the ending of the delivery."""
-    token = _CAPTURE.set(delivery)
-    try:
-        yield
-    finally:
-        _CAPTURE.reset(token)
+
+    __slots__ = ("_delivery", "_token")
+
+    def __init__(self, delivery: Delivery) -> None:
+        self._delivery = delivery
+
+    def __enter__(self) -> None:
+        self._token = _CAPTURE.set(self._delivery)
+
+    def __exit__(self, *_: object) -> None:
+        _CAPTURE.reset(self._token)
