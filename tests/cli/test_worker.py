@@ -15,6 +15,7 @@ from rig.processes import descendants
 from rig.system import System
 from rig.waiting import until
 
+from worker import member
 from worker.observe.events import WORKER_RESTARTED as RESTARTED
 
 
@@ -73,17 +74,20 @@ def test_worker_supervisor_stays_small(system: System) -> None:
     assert memory_mib(fleet.pid) < 20
 
 
-def test_worker_leaves_out_what_terminals_need() -> None:
+def test_worker_leaves_out_what_it_does_not_need() -> None:
     """The packages are not loaded with the worker, and there for whoever imports them later."""
     program = """
 import sys
-from worker.fleet import FOR_TERMINALS, _without
-with _without(*FOR_TERMINALS):
+import runpy
+member = runpy.run_path(sys.argv[1])
+with member["without"](*member["NOT_NEEDED"]):
     import worker.main
-assert not [name for name in sys.modules if name.split(".")[0] in FOR_TERMINALS]
-import click, pygments, rich.console
+left_out = {name.split(".")[0] for name in sys.modules} & set(member["NOT_NEEDED"])
+assert not left_out, left_out
+import click, greenlet, opentelemetry.trace, pygments, rich.console
 """
-    subprocess.run([sys.executable, "-c", program], check=True, timeout=30)
+    command = [sys.executable, "-P", "-c", program, member.__file__]
+    subprocess.run(command, check=True, timeout=30)
 
 
 @pytest.mark.parametrize("option", ["--threads", "--concurrency", "-t"])

@@ -45,4 +45,4 @@ def pass_time(client: redis.Redis, seconds: float, *, api: SandboxAdmin | None =
 if __name__ == "__main__":
     assert EngineBroker.__init__.__kwdefaults__ is not None
     EngineBroker.__init__.__kwdefaults__["moved_clock"] = True
-    runpy.run_module("worker.fleet", run_name="__main__")
+    runpy.run_module("worker.member", run_name="__main__")

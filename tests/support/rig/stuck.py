@@ -45,4 +45,4 @@ if __name__ == "__main__":
     health.LIVE_S = LIVE_S  # type: ignore[misc]
     presence.BEAT_S = BEAT_S  # type: ignore[misc]
     Feeder.run = _on_boot(Feeder.run)  # type: ignore[method-assign]
-    runpy.run_module("worker.fleet", run_name="__main__")
+    runpy.run_module("worker.member", run_name="__main__")
