@@ -23,8 +23,10 @@ _STOCK: Final = ((2, 128), (2, 512))
 _QUICK_STOCK: Final = ((2, 64),)
 #: A peer that can have 256 calls in flight a process may be quicker with fewer, or with more.
 _PEERS: Final = ((2, 64), (2, 512))
-#: Fewest jobs of a run of which the rate can be told.
+#: Fewest jobs of a run of which the rate can be told, and how many times those in flight: what a
+#: setup has read ahead when the clock starts must not make a difference.
 JOBS_MIN: Final = 100
+FLIGHTS_MIN: Final = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,4 +125,4 @@ def jobs_of(setup: Setup, shape: Shape, seconds: float) -> int:
     at_once = shape.processes * shape.in_flight
     if shape.latency_ms:
         rate = min(rate, at_once / shape.latency_ms * 1000)
-    return max(int(seconds * rate), 2 * at_once, JOBS_MIN)
+    return max(int(seconds * rate), FLIGHTS_MIN * at_once, JOBS_MIN)
