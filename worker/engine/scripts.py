@@ -25,6 +25,8 @@ SCRIPT_NAMES: Final = (
 
 #: What stands before every script, in this order.
 PARTS: Final = ("keys", "site", "job")
+#: What stands between these and one script, which would be too long otherwise.
+OWN_PARTS: Final = {"fetch": ("sweep",)}
 
 Argument = str | bytes | int | float
 _REAL_CLOCK: Final = "local NOW = clock_ms()"
@@ -57,7 +59,8 @@ def script(name: str, moved_clock: bool = False) -> Script:
             Redis time without it, plus the milliseconds under `<prefix>clock`.
     """
     folder = resources.files("worker.engine") / "lua"
-    source = "".join((folder / f"{part}.lua").read_text("utf-8") for part in (*PARTS, name))
+    parts = (*PARTS, *OWN_PARTS.get(name, ()), name)
+    source = "".join((folder / f"{part}.lua").read_text("utf-8") for part in parts)
     if moved_clock:
         source = source.replace(_REAL_CLOCK, _MOVED_CLOCK)
     return Script(source, hashlib.sha1(source.encode(), usedforsecurity=False).hexdigest())
