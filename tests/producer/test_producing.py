@@ -441,23 +441,25 @@ def test_batch_outlasts_a_flush_of_the_scripts(
     assert [one.decode() for one in line] == [one.id for one in handles]
 
 
-def test_batch_says_where_redis_went_away(redis_server: RedisServer) -> None:
-    """A batch that Redis leaves in the middle is refused in time; its repeat completes it."""
+def test_batch_that_redis_leaves_is_completed_by_its_repeat(redis_server: RedisServer) -> None:
+    """A batch that Redis leaves in the middle is refused in time; repeated, it is in once."""
     with (
         ChaosProxy(redis_server.port) as proxy,
         Producer(Settings(redis_url=f"redis://127.0.0.1:{proxy.port}/0")) as producer,
+        redis.Redis.from_url(redis_server.url) as client,
     ):
         specs = [spec(key=f"order-{n}") for n in range(1000)]
         proxy.set(stall_up_after=300_000)
         started = time.monotonic()
         with pytest.raises(BrokerUnavailableError):
             producer.enqueue_many(specs)
-        assert time.monotonic() - started < 2
+        assert time.monotonic() - started < 5  # some calls of less than a second each
         proxy.heal()
         proxy.cut()
-        words = [one.accepted for one in producer.enqueue_many(specs)]
-    assert words.count("known") >= 250
-    assert len(words) == 1000
+        handles = producer.enqueue_many(specs)
+        line: Any = client.lrange("{largesse:0}:q:" + QUEUE + ":line:acme-test:interactive", 0, -1)
+    assert {one.accepted for one in handles} <= {"new", "known"}
+    assert sorted(one.decode() for one in line) == sorted(one.id for one in handles)
 
 
 def test_full_redis_is_told(redis_server_factory: Callable[..., RedisServer]) -> None:

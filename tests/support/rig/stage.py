@@ -86,8 +86,9 @@ class Stage:
     def notes(self, what: str, job: str | None = None) -> list[dict[str, Any]]:
         """Lines of the run log of one kind (`start`, `end`), of one job or of all."""
         path = self.folder / "runs.jsonl"
-        lines = path.read_text().splitlines() if path.exists() else []
-        found = [json.loads(line) for line in lines]
+        lines = path.read_text().splitlines(keepends=True) if path.exists() else []
+        # The last line may be on its way.
+        found = [json.loads(line) for line in lines if line.endswith("\n")]
         return [row for row in found if row["what"] == what and job in (None, row["job"])]
 
     def runs(self, job: str) -> int:
