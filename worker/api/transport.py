@@ -186,8 +186,10 @@ def _serialize(request: httpx.Request, body: bytes) -> bytes:
     """Write a request down; nothing that could break out of a header gets through."""
     raw = request.headers.raw
     headers = b"".join([b"%s: %s\r\n" % header for header in raw])
-    # Each header is one line of the pattern's, so none of them holds the end of a line.
-    if _HEADERS.match(headers) is None or headers.count(b"\r\n") != len(raw):
+    # Each header is one line of the pattern's, so none of them holds the end of a line, and its
+    # name ends where the line's does.
+    whole = _HEADERS.match(headers) is not None and headers.count(b"\r\n") == len(raw)
+    if not whole or any(b":" in name for name, _ in raw):
         raise httpx.LocalProtocolError("a header cannot be sent")
     target = request.url.raw_path
     return b"%s %s HTTP/1.1\r\n%s\r\n%s" % (
