@@ -158,7 +158,8 @@ class ResultReader:
             group: name of the group; it remembers what was handled.
             consumer: name of this consumer; host and process id when None.
             start: where a new group starts: "0" is the oldest kept, "$" only what comes.
-            timeout: end after so many seconds without an ending; None never ends.
+            timeout: end after so many seconds without an ending, and never before a look at what
+                is there; None never ends.
             claim_after: seconds after which a result that another consumer has in hand is taken
                 over; longer than the handling of a hundred results takes.
 

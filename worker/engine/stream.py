@@ -55,8 +55,8 @@ class _Follower:
         #: Monotonic seconds at which each stream is next looked through for what others left.
         self._claim_at = dict.fromkeys(self._streams, 0.0)
 
-    def _has_own_behind(self) -> bool:
-        """Say whether what this consumer took before is handled, and the next read is for more."""
+    def _reads_what_is_new(self) -> bool:
+        """Say whether the next read is for more than what this consumer took before."""
         return all(cursor == b">" for cursor in self._cursor.values())
 
     def _block_ms(self) -> int:
@@ -132,7 +132,7 @@ class Follower(_Follower):
         # Silence counts once there was a look: what is there already is given in any case.
         looked = False
         while not looked or timeout_s is None or time.monotonic() - heard < timeout_s:
-            looked = self._has_own_behind()
+            looked = self._reads_what_is_new()
             for stream in self._streams:
                 try:
                     with speaking_to_redis():
@@ -196,7 +196,7 @@ class AsyncFollower(_Follower):
         # Silence counts once there was a look: what is there already is given in any case.
         looked = False
         while not looked or timeout_s is None or time.monotonic() - heard < timeout_s:
-            looked = self._has_own_behind()
+            looked = self._reads_what_is_new()
             for stream in self._streams:
                 try:
                     with speaking_to_redis():
