@@ -58,7 +58,7 @@ class Size:
 QUICK = Size(3, 4, 0.25, 2, 1_500, 20, 200, 3_000, (1_000, 100_000), 30)
 FULL = Size(3, 20, 0.3, 6, 6_000, 100, 1_000, 10_000, (1_000, 10_000, 100_000, 1_000_000), 200)
 
-#: Figures with a goal: what to reach, and whether more is better.
+#: Counts with a goal: what to reach, and whether more is better.
 GOALS = {
     "idle enqueue to start p50, ms": "2",
     "idle enqueue to start p99, ms": "10",
@@ -92,7 +92,7 @@ HEAD = (
 KEY = (
     f"- stock: dramatiq's RedisBroker and Worker, {THREADS} threads, all defaults; tuned: its",
     "  consumer sleeps 20 ms at most while idle, and has connections enough.",
-    "- engine, threads: the same Worker and threads on our broker; engine, loop: `LoopWorker`,",
+    "- engine, threads: the same Worker and threads on our broker; engine, loop: `AsyncWorker`,",
     f"  {CONCURRENCY} jobs at a time.",
     "- no-op jobs have no payload and no result; jobs with a page have a payload, were validated,",
     "  deduplicated and leased, and publish a hosted page (stock: its Results middleware).",

@@ -30,11 +30,11 @@ from benchmarks.engine_setups import (
 from benchmarks.engine_worker import WorkerProcess
 from benchmarks.figures import Board, percentile
 from benchmarks.server import Server
+from worker.client.producer import AsyncProducer, Producer
 from worker.engine.broker import EngineBroker
 from worker.engine.consumer import fetch_arguments
-from worker.engine.entry import entry_of
-from worker.job import Job
-from worker.producer import AsyncProducer, Producer
+from worker.engine.enqueue import entry_of
+from worker.jobs.job import Job
 
 __all__ = ["depth", "enqueue", "idle", "throughput", "waking"]
 

@@ -19,11 +19,11 @@ from dramatiq.brokers.redis import RedisBroker
 from dramatiq.results import Results
 from dramatiq.results.backends import RedisBackend
 
+from worker.engine.async_worker import AsyncWorker
 from worker.engine.broker import EngineBroker
 from worker.engine.connection import connect
 from worker.engine.delivery import current_delivery
 from worker.engine.endings import Finish
-from worker.engine.loop import LoopWorker
 from worker.settings import Settings
 
 __all__ = [
@@ -44,7 +44,7 @@ JOB: Final = "gift_checkout"  # ends with a hosted page, as the real actor witho
 QUEUE: Final = "chargebee"
 SITE: Final = "acme-test"
 THREADS: Final = 8  # dramatiq's default
-CONCURRENCY: Final = 128  # the LoopWorker's default
+CONCURRENCY: Final = 128  # the AsyncWorker's default
 
 PAYLOAD: Final[dict[str, Any]] = {
     "gifter": {"customer_id": "cust_0001", "locale": "en"},
@@ -216,7 +216,7 @@ def declare(setup: Setup, broker: Broker, notes: Notes, *, hold_s: float) -> Non
     functions: dict[str, Callable[..., Any]] = {NOOP: noop, STAMP: stamp, JOB: job}
     if setup.on_loop:
         functions = {NOOP: noop_on_loop, STAMP: stamp_on_loop, JOB: job_on_loop}
-        # As dramatiq's AsyncIO middleware would have it; the LoopWorker brings its own loop.
+        # As dramatiq's AsyncIO middleware would have it; the AsyncWorker brings its own loop.
         broker.add_middleware(dramatiq.middleware.AsyncIO())
     storing = {"store_results": True} if broker_keeps_results(broker) else {}
     for name, function in functions.items():
@@ -253,7 +253,7 @@ class Running:
         async def serve() -> None:
             self._loop, self._stopping = asyncio.get_running_loop(), asyncio.Event()
             ready.set()
-            await LoopWorker(broker, url, concurrency=CONCURRENCY).run(self._stopping)
+            await AsyncWorker(broker, url, concurrency=CONCURRENCY).run(self._stopping)
 
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             runner.run(serve())

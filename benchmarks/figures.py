@@ -1,4 +1,4 @@
-"""Figures of a benchmark: samples of several rounds, their median, and the table of them."""
+"""Counts of a benchmark: samples of several rounds, their median, and the table of them."""
 
 from __future__ import annotations
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import redis
 
-from worker.embedded import EmbeddedBroker
+from worker.demo.embedded import EmbeddedBroker
 
 __all__ = ["Server", "serving"]
 

@@ -12,7 +12,7 @@ from typing import Final
 import redis
 
 from benchmarks.work import KEY, PAGES, SITE
-from worker.embedded import free_port
+from worker.demo.embedded import free_port
 from worker.engine.keys import Keyspace
 
 __all__ = ["BUILD", "OURS", "ROOT", "SETUPS", "STOCK", "Setup"]

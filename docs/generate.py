@@ -23,7 +23,7 @@ from typer.testing import CliRunner
 from schemas import REQUEST_OPTIONS, rows_form, validate
 from worker.cli.app import app
 from worker.cli.exits import MEANINGS
-from worker.job import job_id_of
+from worker.jobs.job import job_id_of
 
 DOCS = Path(__file__).resolve().parent
 WIDTH = "96"

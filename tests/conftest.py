@@ -17,7 +17,7 @@ from rig.sandbox import SandboxServer
 from rig.server import RedisServer
 from rig.system import System
 
-from worker.embedded import free_port as find_free_port
+from worker.demo.embedded import free_port as find_free_port
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

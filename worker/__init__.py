@@ -9,8 +9,6 @@ page = job.result(timeout=10).hosted_page
 
 from __future__ import annotations
 
-from importlib import metadata
-
 import schemas
 
 #: Version of the schemas this worker was written for.
@@ -23,6 +21,15 @@ if getattr(schemas, "CONTRACT", None) != _CONTRACT:
     )
 
 # The check above must come first: what follows would fail on a foreign `schemas` in obscure ways.
+from worker.client.handle import AsyncJobHandle, JobHandle
+from worker.client.producer import AsyncProducer, Producer
+from worker.client.result_reader import (
+    AsyncResultReader,
+    Failure,
+    HostedPage,
+    JobResult,
+    ResultReader,
+)
 from worker.engine.record import JobState
 from worker.errors import (
     BrokerUnavailableError,
@@ -37,16 +44,8 @@ from worker.errors import (
     SettingsError,
     WorkerError,
 )
-from worker.handle import AsyncJobHandle, JobHandle
-from worker.producer import AsyncProducer, Producer
-from worker.results import (
-    AsyncResultReader,
-    Failure,
-    HostedPage,
-    JobResult,
-    ResultReader,
-)
 from worker.settings import Settings
+from worker.version import __version__
 
 __all__ = [
     "AsyncJobHandle",
@@ -73,13 +72,3 @@ __all__ = [
     "WorkerError",
     "__version__",
 ]
-
-
-def _version() -> str:
-    try:
-        return metadata.version("largesse")
-    except metadata.PackageNotFoundError:  # run from a checkout that was never installed
-        return "0"
-
-
-__version__ = _version()

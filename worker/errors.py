@@ -32,7 +32,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from worker.results import JobResult
+    from worker.client.result_reader import JobResult
 
 __all__ = [
     "AmbiguousError",

@@ -22,19 +22,20 @@ from dramatiq.asyncio import get_event_loop_thread
 from dramatiq.broker import Broker
 from dramatiq.middleware import AsyncIO, Middleware, default_middleware
 
-from worker import __version__, actors
-from worker.actors import CONNECTIONS, Caller
-from worker.budgets import BudgetKeeper
+from worker.engine.async_worker import AsyncWorker
 from worker.engine.broker import EngineBroker
 from worker.engine.connection import WORKER, connect
-from worker.engine.loop import LoopWorker
-from worker.observe import logs
-from worker.observe.events import WORKER_RESTARTED, WORKER_STARTED, WORKER_STOPPED, emit
-from worker.observe.otlp import open_traces
-from worker.observe.reports import open_reports
-from worker.observe.watch import Watch
-from worker.server_check import ServerCheck
+from worker.logs import pipeline
+from worker.logs.events import WORKER_RESTARTED, WORKER_STARTED, WORKER_STOPPED, emit
+from worker.logs.sentry_reports import open_reports
+from worker.process import actors
+from worker.process.actors import CONNECTIONS, Caller
+from worker.process.budgets import BudgetKeeper
+from worker.process.monitor import Monitor
+from worker.process.server_check import ServerCheck
 from worker.settings import Settings
+from worker.traces.otlp import open_traces
+from worker.version import __version__
 
 __all__ = ["build", "serve", "setup"]
 
@@ -84,7 +85,7 @@ def build(settings: Settings, *, concurrency: int = CONNECTIONS) -> tuple[Engine
             _ClientLifetime(caller),
             BudgetKeeper(settings),
             ServerCheck(settings),
-            Watch(settings, caller.figures),
+            Monitor(settings, caller.figures),
             *([] if traces is None else [traces]),
         ],
         lease_ms=settings.lease_ms,
@@ -107,7 +108,7 @@ def setup() -> Broker:
         SettingsError: a setting is missing or wrong.
     """
     settings = Settings.from_env()
-    logs.configure(settings)
+    pipeline.configure(settings)
     open_reports(settings)
     broker, _ = build(settings)
     dramatiq.set_broker(broker)
@@ -133,7 +134,7 @@ def serve(
         place: its place there.
         after: exit code of the process that died in this place before; None = there was none.
     """
-    logs.configure(settings)
+    pipeline.configure(settings)
     open_reports(settings)
     if after is not None:
         emit(_log, WORKER_RESTARTED, level=logging.ERROR, worker=f"place {place}", exit_code=after)
@@ -162,7 +163,7 @@ async def _serve(settings: Settings, concurrency: int, grace_s: float, processes
         loop.add_signal_handler(number, stop)
     gc.freeze()  # what is there now stays: no collection looks at it again
     gc.set_threshold(COLLECT_AFTER, 10, 10)
-    worker = LoopWorker(broker, settings.redis, concurrency=concurrency, grace_s=grace_s)
+    worker = AsyncWorker(broker, settings.redis, concurrency=concurrency, grace_s=grace_s)
     me = f"{socket.gethostname()}:{os.getpid()}"
     emit(
         _log, WORKER_STARTED, worker=me, version=__version__, processes=processes,

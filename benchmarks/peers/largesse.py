@@ -9,7 +9,7 @@ import redis
 
 from benchmarks.work import SITE, nested, redis_url
 from worker import Producer, Settings
-from worker.job import job_id_of
+from worker.jobs.job import job_id_of
 
 __all__ = ["make"]
 

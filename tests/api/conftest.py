@@ -17,7 +17,7 @@ import pytest
 import uvloop
 
 from worker.api import ApiRequest
-from worker.sites import Secret, Site
+from worker.settings.site import Secret, Site
 
 VECTORS = Path(__file__).parent.parent / "vectors"
 Handler = Callable[["Peer"], Awaitable[None]]

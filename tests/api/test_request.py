@@ -15,7 +15,7 @@ from worker.api import ApiRequest, build_request
 from worker.api.encoding import encode_form, encode_json
 from worker.errors import InvalidJobError
 from worker.operations import OPERATIONS, operation
-from worker.sites import Site
+from worker.settings.site import Site
 
 GIFT = operation("gift_checkout")
 OFFER = operation("personalized_offer")

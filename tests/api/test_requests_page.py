@@ -19,7 +19,7 @@ from schemas.table import Table
 from worker.api import build_request
 from worker.api.headers import SKIP_HEADERS
 from worker.operations import operation
-from worker.sites import Site
+from worker.settings.site import Site
 
 PAGE = (Path(__file__).parents[2] / "docs" / "requests.md").read_text()
 

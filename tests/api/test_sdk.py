@@ -23,7 +23,7 @@ import schemas
 from worker.api import build_request
 from worker.api.client import ApiClient
 from worker.operations import operation
-from worker.sites import Secret, Site
+from worker.settings.site import Secret, Site
 
 DESCRIPTIONS = Path(__file__).parent.parent / "vectors" / "schemas"
 API_KEY = "test_GoldenKey0123456789"

@@ -13,7 +13,7 @@ from marshmallow import ValidationError
 import schemas
 from worker.api import ApiRequest, build_request
 from worker.operations import operation
-from worker.sites import Site
+from worker.settings.site import Site
 
 NAMES = [path.stem for path in sorted((Path(__file__).parent.parent / "vectors").glob("*.json"))]
 QUIRKS = {"gift_06", "gift_07", "gift_12", "offer_04", "offer_05", "offer_10", "offer_11"}

@@ -131,8 +131,8 @@ def test_dead_moves_are_in_the_audit_list(shelf: Shelf, typed: Typed) -> None:
     first, second = shelf.fail(shelf.gift()), shelf.fail(shelf.gift())
     typed("dead", "replay", first.id, "--new-key")
     typed("dead", "discard", second.id)
-    with shelf.desk() as desk:
-        newest, oldest = desk.audit.read()
+    with shelf.operator() as operator:
+        newest, oldest = operator.audit.read()
     assert (oldest.action, oldest.target, oldest.detail) == ("replay", first.id, "new key")
     assert (newest.action, newest.target, newest.result) == ("discard", second.id, "done")
     assert newest.who.startswith("cli")

@@ -9,7 +9,7 @@ from rig.command import Ran
 from rig.shelf import WORKER, Shelf
 
 from worker.engine.keys import Keyspace
-from worker.observe.presence import Presence
+from worker.process.heartbeat import Heartbeat
 
 Typed = Callable[..., Ran]
 
@@ -34,8 +34,8 @@ def test_idle_workers_are_listed(shelf: Shelf, typed: Typed) -> None:
         "version": "9.9.9", "concurrency": 32, "running": 0, "silence_ms": 5, "ready": True,
         "why": "ready",
     }  # fmt: skip
-    Presence(shelf.client, Keyspace(), WORKER, lambda: facts).beat()
-    Presence(
+    Heartbeat(shelf.client, Keyspace(), WORKER, lambda: facts).beat()
+    Heartbeat(
         shelf.client, Keyspace(), "host-3:1:dead",
         lambda: {**facts, "ready": False, "why": "nothing heard from Redis for 60 s"},
     ).beat()  # fmt: skip

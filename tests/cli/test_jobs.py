@@ -111,8 +111,8 @@ def test_jobs_show_hides_values(shelf: Shelf, typed: Typed) -> None:
     assert not any(secret in quiet for secret in PRIVATE)
     assert "pages/v3" in typed("jobs", "show", page.id, "--reveal").out
     assert "private-plan" in typed("jobs", "show", job.id, "--reveal").out
-    with shelf.desk() as desk:
-        assert [one.action for one in desk.audit.read()] == ["reveal", "reveal"]
+    with shelf.operator() as operator:
+        assert [one.action for one in operator.audit.read()] == ["reveal", "reveal"]
 
 
 def test_jobs_show_of_an_unknown_job(typed: Typed) -> None:

@@ -11,7 +11,7 @@ from rig.command import Command
 from rig.system import System
 
 from worker.api import build_request
-from worker.job import Job, idempotency_key
+from worker.jobs.job import Job, idempotency_key
 from worker.operations import operation
 from worker.settings import Settings
 

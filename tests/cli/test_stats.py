@@ -23,10 +23,10 @@ from rig.waiting import until
 from worker.cli.stats import spark
 from worker.engine.connection import PRODUCER, connect
 from worker.engine.keys import Keyspace
-from worker.observe.figures import Figures
-from worker.observe.flusher import Flusher
-from worker.observe.queue_figures import redis_now_ms
-from worker.observe.series import series_key
+from worker.metrics.counts import Counts
+from worker.metrics.flusher import Flusher
+from worker.metrics.gauges import redis_now_ms
+from worker.metrics.minutes import series_key
 
 Typed = Callable[..., Ran]
 DOCS = Path(__file__).parents[2] / "docs" / "cli.md"
@@ -36,7 +36,7 @@ DOCS = Path(__file__).parents[2] / "docs" / "cli.md"
 def busy(shelf: Shelf, redis_url: str) -> Shelf:
     """A shelf with a waiting job, and minutes in which two kinds of job ran at two sites."""
     shelf.gift()
-    counted = Figures(sites=["acme-test", "globex"], kinds=["gift_checkout", "personalized_offer"])
+    counted = Counts(sites=["acme-test", "globex"], kinds=["gift_checkout", "personalized_offer"])
     for site, kind in (("acme-test", "gift_checkout"), ("globex", "personalized_offer")):
         counted.attempted(site, kind, "snoozed")
         counted.called(

@@ -15,8 +15,8 @@ from rig.processes import descendants
 from rig.system import System
 from rig.waiting import until
 
-from worker import member
-from worker.observe.events import WORKER_RESTARTED as RESTARTED
+from worker.logs.events import WORKER_RESTARTED as RESTARTED
+from worker.process import member
 
 
 def memory_mib(pid: int) -> float:

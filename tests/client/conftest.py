@@ -12,7 +12,7 @@ from rig.producing import GIFT
 from rig.queue import Lease, Queue
 
 from worker import Producer, Settings
-from worker.job import QUEUE
+from worker.jobs.job import QUEUE
 
 
 class Hand:

@@ -27,9 +27,9 @@ from worker.errors import (
     ResultMissingError,
     SettingsError,
 )
-from worker.job import QUEUE, Job, idempotency_key
-from worker.secret import Secret
-from worker.sites import Site
+from worker.jobs.job import QUEUE, Job, idempotency_key
+from worker.settings.secret import Secret
+from worker.settings.site import Site
 
 Gift = Callable[..., Any]
 OTHER = {"subscription_items": [{"item_price_id": "other-USD-monthly", "quantity": 1}]}
@@ -337,13 +337,13 @@ def closed_port() -> Iterator[int]:
         yield holder.getsockname()[1]
 
 
-ABSENCES = [closed_port, silent_port, black_hole]
+OUTAGES = [closed_port, silent_port, black_hole]
 
 
-@pytest.mark.parametrize("absence", ABSENCES)
-def test_producer_learns_within_a_second_that_redis_is_away(absence: Any) -> None:
+@pytest.mark.parametrize("outage", OUTAGES)
+def test_producer_learns_within_a_second_that_redis_is_away(outage: Any) -> None:
     """Refused, silent or swallowed: enqueue raises within 1 s, time after time."""
-    with absence() as port, Producer(Settings(redis_url=f"redis://127.0.0.1:{port}/0")) as away:
+    with outage() as port, Producer(Settings(redis_url=f"redis://127.0.0.1:{port}/0")) as away:
         for _ in range(2):
             begun = time.monotonic()
             with pytest.raises(BrokerUnavailableError):
@@ -352,10 +352,10 @@ def test_producer_learns_within_a_second_that_redis_is_away(absence: Any) -> Non
 
 
 @pytest.mark.anyio
-@pytest.mark.parametrize("absence", ABSENCES)
-async def test_async_producer_learns_it_too(absence: Any) -> None:
+@pytest.mark.parametrize("outage", OUTAGES)
+async def test_async_producer_learns_it_too(outage: Any) -> None:
     """The same on a loop, which is never blocked meanwhile."""
-    with absence() as port:
+    with outage() as port:
         async with AsyncProducer(Settings(redis_url=f"redis://127.0.0.1:{port}/0")) as away:
             begun = time.monotonic()
             with pytest.raises(BrokerUnavailableError):

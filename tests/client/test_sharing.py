@@ -9,8 +9,8 @@ import pytest
 from rig.system import System
 
 from worker import Settings
-from worker import job as job_module
-from worker.job import Job
+from worker.jobs import job as job_module
+from worker.jobs.job import Job
 
 OFFER = {
     "customer_id": "c-1",

@@ -17,13 +17,7 @@ from rig.producing import GIFT
 from rig.server import RedisServer
 from rig.waiting import until
 
-from worker import (
-    AsyncProducer,
-    AsyncResultReader,
-    Producer,
-    ResultReader,
-    Settings,
-)
+from worker import AsyncProducer, AsyncResultReader, Producer, ResultReader, Settings
 from worker.engine import waiters
 from worker.errors import (
     BrokerUnavailableError,

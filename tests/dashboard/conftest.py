@@ -20,9 +20,9 @@ from rig.waiting import until
 
 from worker import JobHandle, Producer, Settings
 from worker.dashboard.app import create_app
-from worker.dashboard.house import House
+from worker.dashboard.dashboard import Dashboard
 from worker.dashboard.options import Options
-from worker.operator import Operator
+from worker.operator import OperatorClient
 
 Visit = Callable[..., Visitor]
 
@@ -38,13 +38,15 @@ def shelf(redis_url: str) -> Iterator[Shelf]:
 @pytest.fixture
 def visit(shelf: Shelf) -> Iterator[Visit]:
     """Open a dashboard on the shelf's database, `visit(read_only=True)`, and give its visitor."""
-    opened: list[Operator | Visitor] = []
+    opened: list[OperatorClient | Visitor] = []
 
     def come(*, base_url: str = "http://127.0.0.1:8500", **options: Any) -> Visitor:
-        desk = Operator(shelf.settings)
-        house = House(options=Options(**options), settings=shelf.settings, desk=desk)
-        visitor = Visitor(create_app(house), base_url=base_url)
-        opened.extend((visitor, desk))
+        operator = OperatorClient(shelf.settings)
+        dashboard = Dashboard(
+            options=Options(**options), settings=shelf.settings, operator=operator
+        )
+        visitor = Visitor(create_app(dashboard), base_url=base_url)
+        opened.extend((visitor, operator))
         return visitor
 
     yield come
@@ -74,7 +76,7 @@ class Stack:
             "LARGESSE_GIFT_CHECKOUT_BASE_MS": "1500",
         }
         self.producer = Producer(Settings.from_env(self.environ))
-        self.desk = Operator(Settings.from_env(self.environ))
+        self.operator = OperatorClient(Settings.from_env(self.environ))
         worker = self._spawn(
             ["python", "-m", "worker.cli", "worker", "-p", "1", "-t", "8", "--grace", "2"],
             env=clean(self.environ), name="worker",
@@ -89,7 +91,7 @@ class Stack:
     def _knows_sites(self, worker: Process) -> bool:
         if "Traceback" in worker.output():
             raise RuntimeError(f"the worker broke at start:\n{worker.output()[-2000:]}")
-        return bool(self.desk.sites())
+        return bool(self.operator.sites())
 
     def open(self, *words: str, env: dict[str, str] | None = None) -> str:
         """Start a dashboard and give its origin."""
@@ -109,14 +111,16 @@ class Stack:
         rule = self.sandbox.admin.add_fault("reset", execute=True, kind="gift_checkout")
         job = self.ended(self.producer.gift_checkout({}), "held")
         self.sandbox.admin.delete(f"faults/{rule}")
-        until(lambda: not self.desk.plan([job.id])[job.id].is_accepted, what="the window's end")
+        until(
+            lambda: not self.operator.plan([job.id])[job.id].is_accepted, what="the window's end"
+        )
         return job
 
     def close(self) -> None:
         """End everything."""
         self._spawn.end()
         self.producer.close()
-        self.desk.close()
+        self.operator.close()
         self.sandbox.stop()
         self.server.stop()
 
@@ -154,6 +158,6 @@ def page(browser: BrowserContext, stack: Stack) -> Iterator[Page]:
     opened.close()
     stack.sandbox.admin.set(latency_ms=0)
     stack.sandbox.admin.clear_faults()
-    stack.desk.resume(SITE)
-    stack.desk.set_rate(SITE, None)
+    stack.operator.resume(SITE)
+    stack.operator.set_rate(SITE, None)
     assert problems == []

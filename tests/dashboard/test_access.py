@@ -12,11 +12,11 @@ from rig.visitor import Visitor
 
 from worker import Settings
 from worker.dashboard.app import create_app
-from worker.dashboard.house import House
+from worker.dashboard.dashboard import Dashboard
 from worker.dashboard.options import VARIABLES, Options
-from worker.embedded import free_port
+from worker.demo.embedded import free_port
 from worker.errors import SettingsError
-from worker.operator import Operator
+from worker.operator import OperatorClient
 
 Visit = Callable[..., Visitor]
 ROOT = Path(__file__).resolve().parents[2]
@@ -215,8 +215,8 @@ def test_programs_do_not_push_out_people(visit: Visit) -> None:
 def test_login_is_in_the_audit_list(visit: Visit, shelf: Shelf) -> None:
     """Who came in, by the name that was given."""
     visit(password=PASSWORD).post("/login", data={"password": PASSWORD, "name": "Ada"})
-    with shelf.desk() as desk:
-        (one,) = desk.audit.read()
+    with shelf.operator() as operator:
+        (one,) = operator.audit.read()
     assert (one.who, one.action, one.target) == ("dashboard Ada", "login", "dashboard")
 
 
@@ -251,9 +251,9 @@ def test_forms_are_bounded(visit: Visit) -> None:
 def test_redis_away_is_said() -> None:
     """A page that cannot be read says why, with 503."""
     settings = Settings.from_env({"LARGESSE_REDIS_URL": f"redis://127.0.0.1:{free_port()}/0"})
-    with Operator(settings) as desk:
-        house = House(options=Options(), settings=settings, desk=desk)
-        visitor = Visitor(create_app(house), base_url="http://127.0.0.1")
+    with OperatorClient(settings) as operator:
+        dashboard = Dashboard(options=Options(), settings=settings, operator=operator)
+        visitor = Visitor(create_app(dashboard), base_url="http://127.0.0.1")
         answer = visitor.get("/")
         visitor.close()
     assert answer.status_code == 503

@@ -57,7 +57,7 @@ def test_overview_draws_depth_and_retries(page: Page, stack: Any) -> None:
     """What waits behind a paused site is drawn, and so are 429s, each also as numbers."""
     stack.sandbox.admin.add_fault("throttle", times=1)
     stack.ended(stack.producer.gift_checkout(GOOD), "succeeded")
-    stack.desk.pause("acme-test")
+    stack.operator.pause("acme-test")
     jobs = [stack.producer.gift_checkout(GOOD) for _ in range(3)]
     page.goto(f"{stack.url}/?site=acme-test")
     waiting = page.locator('[data-live="cards"] div').filter(has_text="Waiting")

@@ -113,7 +113,7 @@ def test_dead_job_is_replayed_from_its_page(page: Page, stack: Any) -> None:
     expect(payload).to_contain_text("missing_1")
     moves = page.get_by_role("region", name="Moves")
     expect(moves).to_contain_text("No earlier attempt made a page")
-    stack.desk.pause("acme-test")
+    stack.operator.pause("acme-test")
     page.get_by_role("button", name="Replay with a new key").click()
     expect(page.get_by_text("It waits in its line again.")).to_be_visible()
     assert job.state() == "queued"
@@ -134,7 +134,7 @@ def test_dead_letters_are_grouped_filtered_and_replayed(page: Page, stack: Any) 
     expect(page).to_have_url(re.compile("code=resource_not_found"))
     for job in jobs:
         page.get_by_role("checkbox", name=f"Choose job {job.id}").check()
-    stack.desk.pause("acme-test")
+    stack.operator.pause("acme-test")
     page.get_by_role("button", name="Replay…").click()
     expect(page.get_by_role("heading", name="Replay 2 jobs?")).to_be_visible()
     expect(page.get_by_text("2 of 2 would run")).to_be_visible()
@@ -142,7 +142,7 @@ def test_dead_letters_are_grouped_filtered_and_replayed(page: Page, stack: Any) 
     page.get_by_role("button", name="Replay", exact=True).click()
     expect(page.get_by_text("2 jobs are in line again.")).to_be_visible()
     assert {job.state() for job in jobs} == {"queued"}
-    stack.desk.resume("acme-test")
+    stack.operator.resume("acme-test")
     for job in jobs:
         stack.ended(job, "failed")
     page.goto(f"{stack.url}/dead")

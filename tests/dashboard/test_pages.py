@@ -44,8 +44,8 @@ def test_values_are_revealed_on_a_setting_alone(visit: Visit, shelf: Shelf) -> N
     secret = csrf_of(opened.get(f"/jobs/{job.id}").text)
     shown = opened.post(f"/jobs/{job.id}/reveal", data={"csrf": secret})
     assert "private-plan" in shown.text
-    with shelf.desk() as desk:
-        assert [(one.action, one.target) for one in desk.audit.read()] == [("reveal", job.id)]
+    with shelf.operator() as operator:
+        assert [(one.action, one.target) for one in operator.audit.read()] == [("reveal", job.id)]
 
 
 def test_search_finds_by_any_name_of_a_job(visit: Visit, shelf: Shelf) -> None:
@@ -129,8 +129,8 @@ def test_rate_that_is_none_is_refused(visit: Visit, shelf: Shelf, rate: str) -> 
     secret = csrf_of(visitor.get("/sites").text)
     visitor.post("/sites/acme-test/rate", data={"csrf": secret, "rate": rate})
     assert "The rate is a number" in visitor.get("/sites").text
-    with shelf.desk() as desk:
-        (site,) = desk.sites()
+    with shelf.operator() as operator:
+        (site,) = operator.sites()
     assert (site.hand_rate, site.interval_ms) == (None, 1_000)
 
 
@@ -141,5 +141,5 @@ def test_moves_that_do_not_exist_change_nothing(visit: Visit, shelf: Shelf, path
     visitor = visit()
     secret = csrf_of(visitor.get("/sites").text)
     assert visitor.post(path, data={"csrf": secret}).status_code == 404
-    with shelf.desk() as desk:
-        assert [(one.name, one.parked) for one in desk.sites()] == [("acme-test", None)]
+    with shelf.operator() as operator:
+        assert [(one.name, one.parked) for one in operator.sites()] == [("acme-test", None)]

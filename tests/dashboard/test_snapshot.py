@@ -18,9 +18,9 @@ def seen(shelf: Shelf) -> Snapshot:
     shelf.run(shelf.gift())
     for site in ("acme-test", "globex", "globex"):
         shelf.gift(site=site)
-    with shelf.desk() as desk:
-        desk.record_depth()
-        return take(desk)
+    with shelf.operator() as operator:
+        operator.record_depth()
+        return take(operator)
 
 
 def last(chart_rows: list[tuple[str, list[float | None]]]) -> list[float | None]:
@@ -37,9 +37,9 @@ def test_snapshot_counts_all_sites(seen: Snapshot) -> None:
 
 def test_snapshot_of_one_site(seen: Snapshot, shelf: Shelf) -> None:
     """What waits, runs and is oldest are those of the site that was chosen."""
-    with shelf.desk() as desk:
-        one, other = take(desk, "globex"), take(desk, "acme-test")
-        nothing = take(desk, "no-such-site")
+    with shelf.operator() as operator:
+        one, other = take(operator, "globex"), take(operator, "acme-test")
+        nothing = take(operator, "no-such-site")
     assert (one.waiting, one.running) == (2, 0)
     assert (other.waiting, other.running) == (1, 1)
     assert last(one.depth.rows) == [2, 0]
@@ -50,10 +50,10 @@ def test_snapshot_of_one_site(seen: Snapshot, shelf: Shelf) -> None:
 def test_depth_is_noted_without_workers(shelf: Shelf) -> None:
     """A dashboard notes the minutes of a queue that nobody works on: once each."""
     shelf.gift()
-    with shelf.desk() as desk:
-        desk.record_depth()
-        desk.record_depth()
-        (depth,) = desk.depths(2)
+    with shelf.operator() as operator:
+        operator.record_depth()
+        operator.record_depth()
+        (depth,) = operator.depths(2)
     assert depth.total("waiting", "acme-test") == 1
 
 

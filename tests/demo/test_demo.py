@@ -15,7 +15,7 @@ from rig.processes import Processes, descendants, leftovers
 from rig.waiting import until
 
 from worker.cli.demo import example_lines
-from worker.demo import Child, ChildError, Stage
+from worker.demo.stage import Child, ChildError, Stage
 
 
 def test_demo_answers_every_job_and_ends(largesse: Command) -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import redis
 
-from worker.embedded import EmbeddedBroker, free_port
+from worker.demo.embedded import EmbeddedBroker, free_port
 from worker.errors import BrokerUnavailableError, SettingsError
 
 

@@ -12,8 +12,8 @@ import yaml
 from rig.program import ask, program
 
 from worker.dashboard.options import Options
+from worker.process.supervisor import OVERTIME_S
 from worker.settings import Settings
-from worker.supervisor import OVERTIME_S
 
 ROOT = Path(__file__).resolve().parents[2]
 FILES = ("docker-compose.yml", "deploy/compose.secrets.yml")

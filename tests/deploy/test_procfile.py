@@ -16,7 +16,7 @@ from rig.processes import Process, Processes, descendants
 from rig.waiting import until
 
 from worker import Producer, Settings
-from worker.embedded import free_port
+from worker.demo.embedded import free_port
 
 ROOT = Path(__file__).resolve().parents[2]
 TOKEN = "chosen-by-chance"

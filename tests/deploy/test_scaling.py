@@ -12,7 +12,7 @@ import pytest
 import yaml
 from rig.program import ask, program
 
-from worker.observe.metric_names import METRICS, PREFIX
+from worker.metrics.metric_names import METRICS, PREFIX
 
 ROOT = Path(__file__).resolve().parents[2]
 FOLDER = ROOT / "deploy" / "kubernetes"

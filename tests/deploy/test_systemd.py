@@ -11,8 +11,8 @@ from rig.program import ask, program
 
 from worker.dashboard.options import Options
 from worker.dashboard.server import GRACE_S
+from worker.process.supervisor import EXIT_SETTINGS, OVERTIME_S
 from worker.settings import Settings
-from worker.supervisor import EXIT_SETTINGS, OVERTIME_S
 
 FOLDER = Path(__file__).resolve().parents[2] / "deploy" / "systemd"
 UNITS = ("largesse-worker.service", "largesse-dashboard.service")

@@ -11,7 +11,7 @@ from rig.command import clean
 from rig.system import System
 from rig.waiting import until
 
-from worker.embedded import free_port
+from worker.demo.embedded import free_port
 
 EXAMPLES = Path(__file__).resolve().parents[2] / "docs" / "examples"
 APPS = {

@@ -18,7 +18,7 @@ from rig.system import System
 from worker import Settings
 from worker.engine.scripts import PARTS
 from worker.errors import JobConflictError
-from worker.job import Job
+from worker.jobs.job import Job
 
 ROOT = Path(__file__).resolve().parents[2]
 DOCS = ROOT / "docs"

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from worker.engine import pacing
-from worker.retry_policy import MAINTENANCE_CODES, RETRY_AFTER_MAX_MS, THROTTLE_PAUSE_MS
-from worker.sites import Site
-from worker.variables import SITE_VARIABLES
+from worker.engine import site_limits
+from worker.retry.policy import MAINTENANCE_CODES, RETRY_AFTER_MAX_MS, THROTTLE_PAUSE_MS
+from worker.settings.environment import SITE_VARIABLES
+from worker.settings.site import Site
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGE = (ROOT / "docs" / "pacing.md").read_text()
@@ -55,7 +55,7 @@ def test_pacing_page_has_the_numbers_of_the_scripts() -> None:
     assert f"stands for {hold_s} s, and for up to {hold_max_s} s" in TEXT
     assert f"doubles every {numbers['DOUBLE_MS'] / 1000} s" in TEXT
     for name in ("DOUBLE_MS", "FAILING_MAX", "TRUST_FIRST", "TRUST_MS"):
-        assert numbers[name] == getattr(pacing, name)
+        assert numbers[name] == getattr(site_limits, name)
     assert f"1 to {RETRY_AFTER_MAX_MS // 1000} s" in TEXT
     assert f"no date) {THROTTLE_PAUSE_MS // 1000} s" in TEXT
     assert all(f"`{code}`" in TEXT for code in MAINTENANCE_CODES)

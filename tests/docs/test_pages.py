@@ -19,8 +19,8 @@ from rig.system import System
 from worker import JobState, Settings
 from worker.dashboard.options import PASSWORD, TOKEN
 from worker.dashboard.options import VARIABLES as DASHBOARD
-from worker.embedded import free_port
-from worker.variables import SITE_VARIABLES, VARIABLES, retry_variables
+from worker.demo.embedded import free_port
+from worker.settings.environment import SITE_VARIABLES, VARIABLES, retry_variables
 
 ROOT = Path(__file__).resolve().parents[2]
 DOCS = ROOT / "docs"

@@ -12,7 +12,7 @@ from rig.sandbox import API_KEY, SITE, SandboxServer
 
 from worker.doctor.api import check_site
 from worker.doctor.check import Check
-from worker.sites import Secret, Site
+from worker.settings.site import Secret, Site
 
 
 def site(url: str, key: str = API_KEY, name: str = SITE) -> Site:

@@ -14,9 +14,9 @@ from rig.shelf import WORKER, Shelf
 from worker import Settings, __version__
 from worker.doctor.keys import KNOWN
 from worker.engine.keys import Keyspace
-from worker.observe.presence import Presence
-from worker.observe.queue_figures import redis_now_ms
-from worker.operator import Operator
+from worker.metrics.gauges import redis_now_ms
+from worker.operator import OperatorClient
+from worker.process.heartbeat import Heartbeat
 
 Typed = Callable[..., Ran]
 
@@ -46,7 +46,7 @@ def there(shelf: Shelf, worker: str = WORKER, **facts: Any) -> None:
         "version": __version__, "concurrency": 8, "running": 0, "silence_ms": 1, "ready": True,
         "why": "ready",
     }  # fmt: skip
-    Presence(shelf.client, Keyspace(), worker, lambda: {**known, **facts}).beat()
+    Heartbeat(shelf.client, Keyspace(), worker, lambda: {**known, **facts}).beat()
 
 
 def test_doctor_misses_workers(shelf: Shelf, doctor: Doctor) -> None:
@@ -121,8 +121,8 @@ def test_doctor_names_delayed_jobs_that_are_overdue(shelf: Shelf, doctor: Doctor
 
 def test_doctor_names_a_parked_site(shelf: Shelf, doctor: Doctor) -> None:
     """Why it stands, since when, what waits, and the word that lets it go on."""
-    with shelf.desk() as desk:
-        desk.pause("acme-test", reason="price change")
+    with shelf.operator() as operator:
+        operator.pause("acme-test", reason="price change")
     shelf.gift()
     check = doctor("site acme-test")
     assert check["status"] == "warn"
@@ -173,9 +173,9 @@ def test_doctor_names_shards_that_nobody_serves(
     monkeypatch.setenv("LARGESSE_SHARDS", "8")
     assert doctor("shards")["status"] == "ok"
     settings = Settings.from_env({**shelf.environ, "LARGESSE_SHARDS": "8"})
-    with Operator(settings) as desk:
+    with OperatorClient(settings) as operator:
         for number in range(20):
-            desk.pause(f"site-{number}")
+            operator.pause(f"site-{number}")
     assert doctor("shards")["status"] == "ok"
     monkeypatch.setenv("LARGESSE_SHARDS", "2")
     check = doctor("shards")

@@ -22,7 +22,7 @@ from hypothesis.stateful import (
     rule,
     run_state_machine_as_test,
 )
-from rig.figures import Figures
+from rig.figures import Counts
 from rig.queue_model import LEASE_S, MAX_DELIVERIES, WINDOW_S, Job, QueueModel, Site
 from rig.server import RedisServer
 
@@ -396,7 +396,7 @@ def test_scripts_keep_to_the_model(
         ),
     )
     versions = {name: version(name) for name in ("dramatiq", "redis", "httpx")}
-    Figures(Path(pytestconfig.rootpath) / "build" / "faults.jsonl").note(
+    Counts(Path(pytestconfig.rootpath) / "build" / "faults.jsonl").note(
         "T35", "model", steps_checked=machine.steps, size="full" if full else "quick",
         server=shared_redis.version(), python=platform.python_version(), **versions,
     )  # fmt: skip

@@ -11,7 +11,7 @@ import redis
 from rig.queue import Queue, entry
 from rig.server import RedisServer
 
-from worker.engine.away import speaking_to_redis
+from worker.engine.redis_errors import speaking_to_redis
 from worker.engine.scripts import SCRIPT_NAMES, script
 from worker.errors import BrokerUnavailableError, QueueFullError
 

@@ -18,7 +18,7 @@ from rig.server import RedisServer, server_binary
 from rig.waiting import until
 
 from worker import AsyncProducer, JobHandle, Producer, Settings
-from worker.embedded import free_port
+from worker.demo.embedded import free_port
 from worker.errors import BrokerError
 
 SLOTS = 16384

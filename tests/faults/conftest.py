@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 from rig.brokers import Kind
-from rig.figures import Figures
+from rig.figures import Counts
 from rig.processes import Processes
 from rig.proxy import ChaosProxy
 from rig.sandbox import SandboxServer
@@ -64,9 +64,9 @@ def proxy(redis_server: RedisServer) -> Iterator[ChaosProxy]:
 
 
 @pytest.fixture
-def figures(request: pytest.FixtureRequest) -> Figures:
+def figures(request: pytest.FixtureRequest) -> Counts:
     """Note measured figures for the reports: `figures.note("D9", kind, p50_ms=...)`."""
-    return Figures(Path(request.config.rootpath) / "build" / "faults.jsonl")
+    return Counts(Path(request.config.rootpath) / "build" / "faults.jsonl")
 
 
 @pytest.fixture(scope="session")

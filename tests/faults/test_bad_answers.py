@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from rig.figures import Figures
+from rig.figures import Counts
 from rig.invariants import PREFIX
 from rig.proxy import ChaosProxy
 from rig.spy import Spy, certificate, server_context
@@ -18,8 +18,8 @@ from rig.tenants import Tenants
 from rig.waiting import until
 from rig.world import World
 
-from worker.embedded import free_port
-from worker.operator import Operator
+from worker.demo.embedded import free_port
+from worker.operator import OperatorClient
 from worker.settings import Settings
 
 #: s by which an attempt may miss its deadline.
@@ -76,7 +76,7 @@ REDIRECTS = (301, 302, 303, 307, 308)
 
 
 def _resume_all(tenants: Tenants) -> None:
-    with Operator(Settings.from_env(tenants.env())) as operator:
+    with OperatorClient(Settings.from_env(tenants.env())) as operator:
         for name in tenants.names:
             operator.resume(name)
 
@@ -86,7 +86,7 @@ def _resume_all(tenants: Tenants) -> None:
     "threads", [False, pytest.param(True, marks=pytest.mark.faults)], ids=["loop", "threads"]
 )
 def test_slow_answers_are_cut_at_the_deadline(
-    world: World, figures: Figures, threads: bool
+    world: World, figures: Counts, threads: bool
 ) -> None:
     """T19: dripping, stalled and endless answers end at the total deadline; the worker goes on."""
     n, deadline_s = (17, 5.0) if world.full else (3, 1.2)
@@ -121,7 +121,7 @@ def test_slow_answers_are_cut_at_the_deadline(
 
 
 @pytest.mark.timeout(600)
-def test_garbage_is_classed_and_never_taken_for_a_page(world: World, figures: Figures) -> None:
+def test_garbage_is_classed_and_never_taken_for_a_page(world: World, figures: Counts) -> None:
     """T20: thirty answers that are none: each attempt is unknown, and ends up before a person."""
     assert len(GARBAGE) == 30
     rounds, n = (10, 2) if world.full else (1, 1)
@@ -153,7 +153,7 @@ def test_garbage_is_classed_and_never_taken_for_a_page(world: World, figures: Fi
     assert "internal" not in fleet.output()
 
 
-def test_redirects_are_not_followed(world: World, figures: Figures) -> None:
+def test_redirects_are_not_followed(world: World, figures: Counts) -> None:
     """T21: no redirect is followed, nobody else sees the key; the site waits, then drains."""
     n = 20 if world.full else 3
     tenants = Tenants(world, {f"to-{status}": {} for status in REDIRECTS})
@@ -203,7 +203,7 @@ def _unreachable(folder: Path, spies: list[Spy]) -> dict[str, str]:
 
 
 def test_connections_that_never_stand_send_nothing(
-    world: World, figures: Figures, tmp_path: Path
+    world: World, figures: Counts, tmp_path: Path
 ) -> None:
     """T22: TLS that does not hold, no name, RST on connect: not sent, nothing burnt, no page."""
     n = 6 if world.full else 3  # ten failures in a row shut a site's gate
@@ -249,7 +249,7 @@ def test_connections_that_never_stand_send_nothing(
     assert world.api.admin.counts()["requests"] == 0
 
 
-def test_reset_on_connect_is_not_sent(world: World, figures: Figures) -> None:
+def test_reset_on_connect_is_not_sent(world: World, figures: Counts) -> None:
     """T22: an address that resets every connection burns nothing; the jobs go on afterwards."""
     n = 200 if world.full else 20
     with ChaosProxy(world.api.port) as line:
@@ -258,7 +258,7 @@ def test_reset_on_connect_is_not_sent(world: World, figures: Figures) -> None:
         world.produce(n)
         until(lambda: line.accepted >= 10, what="tries")
         line.heal()
-        with Operator(Settings.from_env(world.env())) as operator:
+        with OperatorClient(Settings.from_env(world.env())) as operator:
             operator.resume(world.api.site)
         world.wait(timeout_s=60)
     counts = world.api.admin.counts()

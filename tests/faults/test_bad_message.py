@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import time
 
-from rig.figures import Figures
+from rig.figures import Counts
 from rig.stage import Stage
 from rig.waiting import until
 
 
-def test_neighbours_of_a_malformed_message_run(stage: Stage, figures: Figures) -> None:
+def test_neighbours_of_a_malformed_message_run(stage: Stage, figures: Counts) -> None:
     """D3, F4: a stock consumer drops all that it fetched with the bad one, and keeps it taken."""
     good = [f"good-{number}" for number in range(11)]
     for job in good[:3]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 
 import redis
-from rig.figures import Figures
+from rig.figures import Counts
 from rig.world import World
 
 PREFIX = "{largesse:0}:"
@@ -60,7 +60,7 @@ SPOILERS = (
 )
 
 
-def test_one_bad_record_in_ten_strands_nobody(world: World, figures: Figures) -> None:
+def test_one_bad_record_in_ten_strands_nobody(world: World, figures: Counts) -> None:
     """T26: the good ones all succeed, the bad ones are all dead letters with a reason."""
     n = 5_000 if world.full else 240
     world.produce_many(n)

@@ -6,7 +6,7 @@ import signal
 import time
 
 import pytest
-from rig.figures import Figures
+from rig.figures import Counts
 from rig.processes import Processes
 from rig.producing import AcceptedLog
 from rig.proxy import ChaosProxy
@@ -28,9 +28,7 @@ def _size(world: World) -> int:
 
 
 @pytest.mark.parametrize("point", ON_THE_WAY)
-def test_worker_killed_on_the_way_loses_nothing(
-    world: World, figures: Figures, point: str
-) -> None:
+def test_worker_killed_on_the_way_loses_nothing(world: World, figures: Counts, point: str) -> None:
     """T1: what the killed worker held comes back within the lease and 5 s, once."""
     world.api.admin.set(latency_ms=150)
     # Endings travel together: a worker may need one call for all of its own.
@@ -45,7 +43,7 @@ def test_worker_killed_on_the_way_loses_nothing(
 
 @pytest.mark.parametrize("point", ["in_retry", "while_delayed"])
 def test_worker_killed_around_a_retry_loses_nothing(
-    world: World, figures: Figures, point: str
+    world: World, figures: Counts, point: str
 ) -> None:
     """T1: a retry is either scheduled or the attempt is handed out again."""
     # Never ten in a row: then the site would be gated, and probed now and then.
@@ -57,7 +55,7 @@ def test_worker_killed_around_a_retry_loses_nothing(
     world.judge(figures, "T1", point, fault_at=death.at)
 
 
-def test_worker_killed_while_burying_loses_nothing(world: World, figures: Figures) -> None:
+def test_worker_killed_while_burying_loses_nothing(world: World, figures: Counts) -> None:
     """T1: a job that the API rejects ends as one dead letter."""
     fleet = world.started(crash_at="in_bury")
     # Two workers take turns: of every second job, one of them might never get any.
@@ -69,7 +67,7 @@ def test_worker_killed_while_burying_loses_nothing(world: World, figures: Figure
     world.judge(figures, "T1", "in_bury", fault_at=death.at, may_fail=True)
 
 
-def test_worker_killed_while_draining_loses_nothing(world: World, figures: Figures) -> None:
+def test_worker_killed_while_draining_loses_nothing(world: World, figures: Counts) -> None:
     """T1: what a stopping worker did not give back comes back by its lease."""
     world.api.admin.set(latency_ms=1_500)
     env = world.env(LARGESSE_CRASH_AT="in_drain:1")
@@ -86,7 +84,7 @@ def test_worker_killed_while_draining_loses_nothing(world: World, figures: Figur
 
 
 def test_worker_killed_after_the_page_was_made_loses_nothing(
-    world: World, figures: Figures
+    world: World, figures: Counts
 ) -> None:
     """T1: the API has made the page and the worker dies before a byte of the answer."""
     n = _size(world)
@@ -101,7 +99,7 @@ def test_worker_killed_after_the_page_was_made_loses_nothing(
     world.judge(figures, "T1", "after_commit_before_reply", fault_at=fault_at)
 
 
-def test_worker_killed_in_mid_request_loses_nothing(world: World, figures: Figures) -> None:
+def test_worker_killed_in_mid_request_loses_nothing(world: World, figures: Counts) -> None:
     """T1: the API has got half of the request when the worker dies."""
     with ChaosProxy(world.api.port) as line:
         fleet = world.started(env=world.env(api_port=line.port))
@@ -119,7 +117,7 @@ def test_worker_killed_in_mid_request_loses_nothing(world: World, figures: Figur
     world.judge(figures, "T1", "mid_request", fault_at=fault_at)
 
 
-def test_worker_killed_in_mid_reply_loses_nothing(world: World, figures: Figures) -> None:
+def test_worker_killed_in_mid_reply_loses_nothing(world: World, figures: Counts) -> None:
     """T1: half of the answer has come when the worker dies."""
     n = _size(world)
     world.api.admin.add_fault("drip", bytes=20, every_ms=300, times=n // 2)
@@ -134,7 +132,7 @@ def test_worker_killed_in_mid_reply_loses_nothing(world: World, figures: Figures
 
 @pytest.mark.parametrize("point", ["producer_before_enqueue", "producer_after_enqueue"])
 def test_producer_killed_around_an_enqueue_doubles_nothing(
-    world: World, figures: Figures, spawn: Processes, point: str
+    world: World, figures: Counts, spawn: Processes, point: str
 ) -> None:
     """T1: a producer that starts again sends the same keys again, and each is one job."""
     n = _size(world)

@@ -5,14 +5,14 @@ from __future__ import annotations
 import signal
 import time
 
-from rig.figures import Figures
+from rig.figures import Counts
 from rig.stage import Stage
 from rig.waiting import until
 
 LEASE_MS = 2_000
 
 
-def test_jobs_of_a_killed_worker_come_back_in_time(stage: Stage, figures: Figures) -> None:
+def test_jobs_of_a_killed_worker_come_back_in_time(stage: Stage, figures: Counts) -> None:
     """D4: on the stock broker a heartbeat must lapse, then each command has a chance of 0.1 %."""
     options = {"lease_ms": LEASE_MS, "heartbeat_ms": LEASE_MS}
     waits = []
@@ -40,7 +40,7 @@ def test_jobs_of_a_killed_worker_come_back_in_time(stage: Stage, figures: Figure
     figures.note("D4", stage.kind, back_within_7_s=len(waits), n=len(waits), max_s=round(worst, 2))
 
 
-def test_job_that_kills_its_worker_is_set_aside(stage: Stage, figures: Figures) -> None:
+def test_job_that_kills_its_worker_is_set_aside(stage: Stage, figures: Counts) -> None:
     """D5: the stock broker counts no deliveries: such a job kills worker after worker."""
     stage.send("deadly", "kill")
     deaths = 0
@@ -67,7 +67,7 @@ def test_job_that_kills_its_worker_is_set_aside(stage: Stage, figures: Figures) 
     stage.wait_ended(["good"])
 
 
-def test_live_job_is_not_run_elsewhere(stage: Stage, figures: Figures) -> None:
+def test_live_job_is_not_run_elsewhere(stage: Stage, figures: Counts) -> None:
     """F8: a stock worker with full prefetches sends no heartbeat, so its live job runs twice."""
     full = {"dramatiq_queue_prefetch": "1", "dramatiq_delay_queue_prefetch": "1"}
     stage.send("far", delay=600_000)

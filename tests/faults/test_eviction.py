@@ -6,12 +6,12 @@ import json
 import subprocess
 import sys
 
-from rig.figures import Figures
+from rig.figures import Counts
 from rig.waiting import until
 from rig.world import World
 
 
-def test_evicting_server_is_told_of_loudly(world: World, figures: Figures) -> None:
+def test_evicting_server_is_told_of_loudly(world: World, figures: Counts) -> None:
     """A worker logs an error with the remedy, the doctor fails; with noeviction neither does."""
     world.client.config_set("maxmemory", "512mb")
     world.client.config_set("maxmemory-policy", "allkeys-lru")

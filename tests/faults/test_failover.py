@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import pytest
-from rig.figures import Figures
+from rig.figures import Counts
 from rig.namespaces import missing
 from rig.processes import Processes
 from rig.producing import AcceptedLog, produce
@@ -51,7 +51,7 @@ def _lost(world: World) -> list[str]:
 
 
 @pytest.mark.timeout(1200)
-def test_failover_is_followed(world: World, sentinels: Sentinels, figures: Figures) -> None:
+def test_failover_is_followed(world: World, sentinels: Sentinels, figures: Counts) -> None:
     """T8: the master dies, Sentinel promotes the replica, and work goes on within 15 s."""
     rounds, n = (10, 80) if world.full else (1, 40)
     world.server.stop()
@@ -130,7 +130,7 @@ def test_name_that_points_elsewhere_is_followed(
     world: World,
     named_pair: tuple[RedisServer, RedisServer],
     spawn: Processes,
-    figures: Figures,
+    figures: Counts,
     tmp_path: Path,
 ) -> None:
     """T8: the name moves to the new master; the old one lives on and answers READONLY."""

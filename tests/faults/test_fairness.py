@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 
 import pytest
-from rig.figures import Figures
+from rig.figures import Counts
 from rig.tenants import Tenants, gini
 from rig.world import World
 
@@ -15,7 +15,7 @@ GINI_MAX = 0.1
 
 
 @pytest.mark.timeout(600)
-def test_sites_share_the_workers_evenly(world: World, figures: Figures) -> None:
+def test_sites_share_the_workers_evenly(world: World, figures: Counts) -> None:
     """T14: 50 sites with 1 to 10,000 jobs: those with jobs left are served equally often."""
     most = 10_000 if world.full else 120
     backlog = {f"site-{n}": round(most ** (n / (SITES - 1))) for n in range(SITES)}

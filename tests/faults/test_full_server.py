@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from rig.figures import Figures
+from rig.figures import Counts
 from rig.namespaces import missing
 from rig.producing import GIFT, produce
 from rig.sandbox import SandboxServer
@@ -22,7 +22,7 @@ from worker.errors import BrokerError, BrokerUnavailableError, QueueFullError
 
 
 def test_job_that_ends_on_a_full_server_runs_once(
-    stage: Stage, redis_server: RedisServer, figures: Figures
+    stage: Stage, redis_server: RedisServer, figures: Counts
 ) -> None:
     """D6: a stock acknowledgement that was refused is not repeated, so the job runs again."""
     options = {"heartbeat_ms": 1_000, "maintenance": 1_000_000, "lease_ms": 2_000}
@@ -82,7 +82,7 @@ def on_disk(
 
 @pytest.mark.parametrize("fsync", ["everysec", "always"])
 def test_full_disk_refuses_and_loses_nothing(
-    on_disk: World, disk: Path, figures: Figures, fsync: str
+    on_disk: World, disk: Path, figures: Counts, fsync: str
 ) -> None:
     """T34: no room for the append-only file: a typed refusal, and no worker is started anew.
 

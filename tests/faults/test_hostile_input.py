@@ -10,7 +10,7 @@ import pytest
 from hypothesis import HealthCheck, given, seed
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
-from rig.figures import Figures
+from rig.figures import Counts
 from rig.invariants import PREFIX
 from rig.producing import GIFT, OFFER
 from rig.world import World
@@ -18,7 +18,7 @@ from rig.world import World
 from worker import Producer
 from worker.api.request import build_request
 from worker.errors import InvalidJobError
-from worker.job import Job
+from worker.jobs.job import Job
 from worker.operations import operation
 
 SEED = 28
@@ -172,7 +172,7 @@ def _injects(headers: list[tuple[str, str]] | tuple[tuple[str, str], ...]) -> bo
 
 
 @pytest.mark.timeout(1200)
-def test_hostile_input_is_refused_or_harmless(world: World, figures: Figures) -> None:
+def test_hostile_input_is_refused_or_harmless(world: World, figures: Counts) -> None:
     """T28: whatever stands anywhere: refused at its path, or taken and nothing is injected."""
     examples = 10_000 if world.full else 250
     producer = world.producer()

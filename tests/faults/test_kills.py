@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import pytest
-from rig.figures import Figures, percentile
+from rig.figures import Counts, percentile
 from rig.processes import Processes, descendants, kill_pid
 from rig.waiting import until
 from rig.world import World
@@ -42,7 +42,7 @@ def _storm(supervisor: int, *, pause_s: tuple[float, float], seed: int) -> Itera
 @pytest.mark.timeout(1800)
 @pytest.mark.parametrize("call_ms", [100, pytest.param(400, marks=pytest.mark.faults)])
 def test_storm_of_kills_loses_nothing(
-    world: World, figures: Figures, spawn: Processes, call_ms: int
+    world: World, figures: Counts, spawn: Processes, call_ms: int
 ) -> None:
     """T2: `largesse worker` under random SIGKILLs; at least 60 % of the undisturbed throughput."""
     n, size = (20_000, 4) if world.full else (800, 3)
@@ -80,7 +80,7 @@ def test_storm_of_kills_loses_nothing(
     assert share >= (0.6 if world.full else 0.2)
 
 
-def test_cold_start_after_all_workers_were_killed(world: World, figures: Figures) -> None:
+def test_cold_start_after_all_workers_were_killed(world: World, figures: Counts) -> None:
     """T3: with a backlog the first job starts within 2 s, what was in hand within its lease."""
     n = 10_000 if world.full else 400
     world.api.admin.set(latency_ms=300)
@@ -101,7 +101,7 @@ def test_cold_start_after_all_workers_were_killed(world: World, figures: Figures
     assert len(verdict.recoveries_ms) > 0
 
 
-def test_stopping_under_load_gives_back_at_once(world: World, figures: Figures) -> None:
+def test_stopping_under_load_gives_back_at_once(world: World, figures: Counts) -> None:
     """T4: SIGTERM with calls in flight: exit 0 within the grace, the rest starts again at once."""
     rounds, grace_s = (50, 25.0) if world.full else (2, 1.5)
     n = 200 if world.full else 40
@@ -140,7 +140,7 @@ def test_stopping_under_load_gives_back_at_once(world: World, figures: Figures) 
     assert worst_ms <= 2_000
 
 
-def test_second_stop_ends_at_once(world: World, figures: Figures) -> None:
+def test_second_stop_ends_at_once(world: World, figures: Counts) -> None:
     """T4: a second SIGTERM ends the worker within a second; its jobs are not lost."""
     world.api.admin.set(latency_ms=3_000)
     fleet = world.started(size=1)
@@ -161,7 +161,7 @@ def test_second_stop_ends_at_once(world: World, figures: Figures) -> None:
     assert took_s <= 1
 
 
-def test_frozen_worker_publishes_nothing_twice(world: World, figures: Figures) -> None:
+def test_frozen_worker_publishes_nothing_twice(world: World, figures: Counts) -> None:
     """T5: a worker frozen past its lease wakes up as a zombie; its endings are refused."""
     rounds, together = (10, 5) if world.full else (1, 1)
     frozen_s = 90.0 if world.full else world.lease_ms / 1000 + 1.5

@@ -6,7 +6,7 @@ import json
 from typing import Any
 
 import pytest
-from rig.figures import Figures
+from rig.figures import Counts
 from rig.invariants import PREFIX, QUEUE
 from rig.moved import MovedOperator, pass_time
 from rig.waiting import until
@@ -29,7 +29,7 @@ MINUTES = {24: True, 29: False, 31: False, 60: False}
 SITE = "acme-test"
 
 
-def test_lost_answers_are_replayed(world: World, figures: Figures) -> None:
+def test_lost_answers_are_replayed(world: World, figures: Counts) -> None:
     """T17: every call's first answer is lost; each page is made once and found again."""
     n = 1_000 if world.full else 60
     size = n // len(LOSSES)
@@ -95,7 +95,7 @@ def _lose(world: World, operator: MovedOperator, n: int, *, prefix: str) -> list
 
 @pytest.mark.parametrize("choice", ["hold", "reissue"])
 def test_window_edge_makes_no_second_page_in_silence(
-    world: World, figures: Figures, choice: str
+    world: World, figures: Counts, choice: str
 ) -> None:
     """T18: at 24 minutes the page is found again; later a person, or a new key, and it is said."""
     n = 9 if world.full else 4  # ten failures in a row would shut the gate

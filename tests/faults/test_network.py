@@ -6,7 +6,7 @@ import time
 from collections.abc import Iterator
 
 import pytest
-from rig.figures import Figures
+from rig.figures import Counts
 from rig.producing import GIFT
 from rig.proxy import ChaosProxy
 from rig.world import World
@@ -31,7 +31,7 @@ def api_line(world: World) -> Iterator[ChaosProxy]:
     ],
 )
 def test_producer_cut_off_fails_fast(
-    world: World, proxy: ChaosProxy, figures: Figures, way: str
+    world: World, proxy: ChaosProxy, figures: Counts, way: str
 ) -> None:
     """T9: a producer that Redis does not hear, or that hears nothing, is told within a second."""
     producer = world.producer(redis_port=proxy.port)
@@ -69,7 +69,7 @@ def test_producer_cut_off_fails_fast(
     ],
 )
 def test_workers_cut_off_from_redis_lose_nothing(
-    world: World, proxy: ChaosProxy, figures: Figures, way: str
+    world: World, proxy: ChaosProxy, figures: Counts, way: str
 ) -> None:
     """T9: a partition between workers and Redis, each way, or a bad line."""
     # Nothing comes for longer than a worker waits for an answer, 5 s.
@@ -103,7 +103,7 @@ def test_workers_cut_off_from_redis_lose_nothing(
     ],
 )
 def test_workers_cut_off_from_the_api_lose_nothing(
-    world: World, api_line: ChaosProxy, figures: Figures, way: str
+    world: World, api_line: ChaosProxy, figures: Counts, way: str
 ) -> None:
     """T9: a partition between workers and the API: retried with the same key, one page a job."""
     seconds = 300.0 if world.full else 4.0

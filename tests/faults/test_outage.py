@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import pytest
 import redis
-from rig.figures import Figures
+from rig.figures import Counts
 from rig.server import RedisServer
 from rig.stage import Stage
 from rig.waiting import until
@@ -16,7 +16,7 @@ JOBS = ["a", "b", "c", "d", "e"]
 
 
 def test_job_that_fails_in_an_outage_is_retried_after_it(
-    stage: Stage, redis_server: RedisServer, figures: Figures
+    stage: Stage, redis_server: RedisServer, figures: Counts
 ) -> None:
     """D1, F3: the stock broker swallows the failed retry, then deletes the job."""
     worker = stage.worker(threads=len(JOBS))
@@ -45,7 +45,7 @@ def test_job_that_fails_in_an_outage_is_retried_after_it(
 
 
 def test_delayed_jobs_outlive_an_outage(
-    stage: Stage, redis_server: RedisServer, figures: Figures
+    stage: Stage, redis_server: RedisServer, figures: Counts
 ) -> None:
     """D2, F1: the stock worker forgets the delayed jobs it holds, and keeps them from others."""
     worker = stage.worker(retries=0)
@@ -79,7 +79,7 @@ def test_delayed_jobs_outlive_an_outage(
 
 
 def test_jobs_that_fall_due_in_an_outage_run_after_it(
-    stage: Stage, redis_server: RedisServer, figures: Figures
+    stage: Stage, redis_server: RedisServer, figures: Counts
 ) -> None:
     """F2: the stock worker's thread for delayed jobs dies, and nothing looks wrong."""
     worker = stage.worker(retries=0)
@@ -110,7 +110,7 @@ def test_jobs_that_fall_due_in_an_outage_run_after_it(
 
 
 def test_enqueue_in_an_outage_fails_fast(
-    stage: Stage, redis_server: RedisServer, figures: Figures
+    stage: Stage, redis_server: RedisServer, figures: Counts
 ) -> None:
     """D11: the stock producer blocks for about 4 s in a web request before it raises."""
     redis_server.stop()
@@ -135,7 +135,7 @@ def test_result_is_lost_with_its_store(
     make_stage: Callable[..., Stage],
     redis_server: RedisServer,
     redis_server_factory: Callable[..., RedisServer],
-    figures: Figures,
+    figures: Counts,
 ) -> None:
     """D7: stock results fail in silence while the job is acknowledged."""
     store = redis_server_factory()

@@ -6,7 +6,7 @@ import time
 from typing import Any
 
 import pytest
-from rig.figures import Figures
+from rig.figures import Counts
 from rig.invariants import PREFIX
 from rig.moved import MovedOperator, pass_time
 from rig.tenants import Tenants
@@ -59,7 +59,7 @@ def _is_flowing(tenants: Tenants, site: str) -> bool:
 
 
 @pytest.mark.timeout(1200)
-def test_storm_of_500s_shuts_the_gate(world: World, figures: Figures) -> None:
+def test_storm_of_500s_shuts_the_gate(world: World, figures: Counts) -> None:
     """T16: 100 % 503, then 50 % 500: ten failures, then probes alone; drains after, none lost."""
     n = 5_000 if world.full else 200
     minutes = 5
@@ -151,7 +151,7 @@ BY_HAND = {"http-403", "other-key"}
 
 
 @pytest.mark.timeout(600)
-def test_refused_keys_park_their_sites_alone(world: World, figures: Figures) -> None:
+def test_refused_keys_park_their_sites_alone(world: World, figures: Counts) -> None:
     """T29: refused in mid-run: parked at the first answer, no dead letter; resumes, and drains."""
     n, well = (750, 2_000) if world.full else (250, 100)
     tenants = Tenants(world, {"well": {}, **dict.fromkeys(REFUSALS, PLAN)})
@@ -213,7 +213,7 @@ def test_refused_keys_park_their_sites_alone(world: World, figures: Figures) -> 
 
 
 @pytest.mark.timeout(300)
-def test_unproven_keys_cost_five_calls(world: World, figures: Figures) -> None:
+def test_unproven_keys_cost_five_calls(world: World, figures: Counts) -> None:
     """T29: a key refused from the start, while the site was idle, or changed: five calls."""
     n = 1_000 if world.full else 100
     names = ("never-worked", "was-idle", "changed")

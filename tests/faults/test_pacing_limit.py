@@ -10,7 +10,7 @@ from collections.abc import Iterator
 
 import pytest
 import redis
-from rig.figures import Figures
+from rig.figures import Counts
 from rig.queue import SITE, Queue
 from rig.simulation import Simulation
 
@@ -28,7 +28,7 @@ def queue(redis_url: str) -> Iterator[Queue]:
 
 @pytest.mark.parametrize("window", ["sliding", pytest.param("fixed", marks=pytest.mark.faults)])
 def test_limit_of_the_settings_is_used_and_never_passed(
-    queue: Queue, figures: Figures, full: bool, window: str
+    queue: Queue, figures: Counts, full: bool, window: str
 ) -> None:
     """T14: ten minutes at 150 a minute with ten times as many offered: no 429, 97 % in use."""
     simulated = Simulation(queue, configured=150, limit=150, window=window)
@@ -62,7 +62,7 @@ def test_limit_of_the_settings_is_used_and_never_passed(
     ],
 )
 def test_cut_limit_is_followed_and_a_raised_one_too(
-    queue: Queue, figures: Figures, full: bool, window: str, latency_ms: int
+    queue: Queue, figures: Counts, full: bool, window: str, latency_ms: int
 ) -> None:
     """T15: 3,500 cut to 150 a minute under way, then raised: 10 s down, 60 s up.
 

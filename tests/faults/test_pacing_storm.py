@@ -6,14 +6,14 @@ import threading
 import time
 
 import pytest
-from rig.figures import Figures, percentile
+from rig.figures import Counts, percentile
 from rig.fleet import Fleet
 from rig.invariants import PREFIX, QUEUE
 from rig.tenants import Tenants
 from rig.waiting import until
 from rig.world import World
 
-from worker.operator import Operator
+from worker.operator import OperatorClient
 from worker.settings import Settings
 
 #: ms that the API takes for an answer, where a whole job's time is compared with another's.
@@ -49,7 +49,7 @@ def _offer_on(tenants: Tenants, rounds: int, size: int, every_s: float) -> threa
 
 
 @pytest.mark.timeout(900)
-def test_storm_over_the_limit_makes_no_429(world: World, figures: Figures) -> None:
+def test_storm_over_the_limit_makes_no_429(world: World, figures: Counts) -> None:
     """T14: ten times the limit is offered: the budget is used, nothing is burnt."""
     # In proportion: the quick size has 8 times the limit for a hundredth of the time.
     rate, seconds = (150, 600.0) if world.full else (1_200, 6.0)
@@ -93,7 +93,7 @@ def test_storm_over_the_limit_makes_no_429(world: World, figures: Figures) -> No
 
 
 @pytest.mark.timeout(300)
-def test_storm_leaves_its_neighbour_alone(world: World, figures: Figures) -> None:
+def test_storm_leaves_its_neighbour_alone(world: World, figures: Counts) -> None:
     """T14: beside a site with ten times its limit another site's tail is within a tenth."""
     rate, n = 150, 1_000 if world.full else 60
     tenants = Tenants(world, {"quiet": {}, "busy": {"rate_per_minute": rate}})
@@ -127,7 +127,7 @@ def test_storm_leaves_its_neighbour_alone(world: World, figures: Figures) -> Non
     assert beside_ms <= alone_ms * 1.1 + (0 if world.full else 25)
 
 
-def test_told_waits_of_any_form_burn_nothing(world: World, figures: Figures) -> None:
+def test_told_waits_of_any_form_burn_nothing(world: World, figures: Counts) -> None:
     """T14: a 429 pauses its site as long as Retry-After says, within bounds, and burns nothing."""
     tenants = Tenants(world, {name: {"rate_per_minute": 600} for name in RETRY_AFTERS})
     for name, (told, _, _) in RETRY_AFTERS.items():
@@ -168,7 +168,7 @@ def test_told_waits_of_any_form_burn_nothing(world: World, figures: Figures) -> 
 
 def _resume(tenants: Tenants, site: str) -> None:
     """Resume a site as a person would."""
-    with Operator(Settings.from_env(tenants.env())) as operator:
+    with OperatorClient(Settings.from_env(tenants.env())) as operator:
         operator.resume(site)
 
 
@@ -189,7 +189,7 @@ def _load(tenants: Tenants, fleet: Fleet, n: int, *, prefix: str) -> tuple[list[
 
 
 @pytest.mark.timeout(600)
-def test_backlog_of_one_site_costs_others_nothing(world: World, figures: Figures) -> None:
+def test_backlog_of_one_site_costs_others_nothing(world: World, figures: Counts) -> None:
     """T14: beside 100,000 waiting jobs another site's start at once; memory and CPU stay flat."""
     n, jobs = (100_000, 500) if world.full else (10_000, 100)
     tenants = Tenants(world, {"quiet": {}, "busy": {"rate_per_minute": 150}})
@@ -228,7 +228,7 @@ def test_backlog_of_one_site_costs_others_nothing(world: World, figures: Figures
 
 @pytest.mark.faults
 @pytest.mark.timeout(900)
-def test_cut_limit_is_followed_under_way(world: World, figures: Figures) -> None:
+def test_cut_limit_is_followed_under_way(world: World, figures: Counts) -> None:
     """T15: 3,500 a minute cut to 150 while processes run, then raised: 10 s down, 60 s up."""
     rate, cut, cut_s = 3_500, 150, 180.0
     tenants = Tenants(world, {"busy": {"rate_per_minute": rate, "max_in_flight": 50}})

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from rig.figures import Figures
+from rig.figures import Counts
 from rig.namespaces import missing
 from rig.processes import Processes
 from rig.producing import AcceptedLog
@@ -69,7 +69,7 @@ def _far_env(world: World) -> dict[str, str]:
 @pytest.mark.timeout(900)
 @pytest.mark.parametrize(("part", "weather"), CASES)
 def test_lost_packets_lose_no_job(
-    *, wired: World, wire: Wire, figures: Figures, spawn: Processes, part: str, weather: str
+    *, wired: World, wire: Wire, figures: Counts, spawn: Processes, part: str, weather: str
 ) -> None:
     """T9: real connections that lose packets lose no job; producers are told in time."""
     seconds = 300.0 if wired.full else 3.0

@@ -5,14 +5,14 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 
-from rig.figures import Figures, percentile
+from rig.figures import Counts, percentile
 from rig.proxy import ChaosProxy
 from rig.server import RedisServer
 from rig.stage import Stage
 from rig.waiting import until
 
 
-def test_idle_worker_picks_a_job_up_at_once(stage: Stage, figures: Figures) -> None:
+def test_idle_worker_picks_a_job_up_at_once(stage: Stage, figures: Counts) -> None:
     """D9: an idle stock worker polls, with waits of up to a second."""
     stage.worker()
     stage.send("warm")
@@ -35,7 +35,7 @@ def test_idle_worker_picks_a_job_up_at_once(stage: Stage, figures: Figures) -> N
     assert p50 < 50
 
 
-def test_short_delay_does_not_wait_behind_long_ones(stage: Stage, figures: Figures) -> None:
+def test_short_delay_does_not_wait_behind_long_ones(stage: Stage, figures: Counts) -> None:
     """D10: a stock worker holds so many delayed jobs; behind them a short delay never ends."""
     for number in range(10):
         stage.send(f"long-{number}", delay=600_000)
@@ -56,7 +56,7 @@ def test_many_threads_end_their_jobs(
     make_stage: Callable[..., Stage],
     redis_server: RedisServer,
     proxy: ChaosProxy,
-    figures: Figures,
+    figures: Counts,
 ) -> None:
     """F7: redis-py's pool of 100 is too small for 128 stock threads: endings wait 5 s each."""
     proxy.set(latency_ms=40)  # the round trip of a network: endings overlap

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from rig.figures import Figures
+from rig.figures import Counts
 from rig.stage import Stage
 from rig.waiting import until
 
@@ -47,7 +47,7 @@ def memory_group() -> Iterator[Path | None]:
 
 @pytest.mark.parametrize("kind", ["ours"])
 def test_job_that_takes_all_memory_is_buried(
-    memory_group: Path | None, stage: Stage, figures: Figures
+    memory_group: Path | None, stage: Stage, figures: Counts
 ) -> None:
     """T27: a job that asks for 2 GiB: the kernel kills its worker, three times at most."""
     if memory_group is not None:
@@ -69,14 +69,14 @@ def test_job_that_takes_all_memory_is_buried(
     ],
 )
 def test_poison_job_is_buried_and_its_neighbours_end(
-    stage: Stage, figures: Figures, death: str, number: signal.Signals
+    stage: Stage, figures: Counts, death: str, number: signal.Signals
 ) -> None:
     """T27: after three deaths at most the job is buried, and every job beside it ends well."""
     _bury(stage, figures, death, number)
 
 
 def _bury(
-    stage: Stage, figures: Figures, death: str, number: signal.Signals, **measured: str
+    stage: Stage, figures: Counts, death: str, number: signal.Signals, **measured: str
 ) -> None:
     options = {"lease_ms": 1_000, "threads": 8}
     good = [f"good-{place}" for place in range(24)]

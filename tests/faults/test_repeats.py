@@ -8,7 +8,7 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
-from rig.figures import Figures
+from rig.figures import Counts
 from rig.processes import ROOT
 from rig.producing import GIFT
 from rig.world import World
@@ -19,7 +19,7 @@ from worker.errors import JobConflictError
 SKEW = ROOT / "tests" / "support" / "skew"
 
 
-def test_repeated_enqueues_make_one_job(world: World, figures: Figures) -> None:
+def test_repeated_enqueues_make_one_job(world: World, figures: Counts) -> None:
     """T23: every job is sent two to five times, at once and one after the other."""
     n = 2_000 if world.full else 150
     world.api.admin.set(latency_ms=20)
@@ -42,7 +42,7 @@ def test_repeated_enqueues_make_one_job(world: World, figures: Figures) -> None:
     assert world.published() == n
 
 
-def test_lapsed_leases_under_living_workers_end_once(world: World, figures: Figures) -> None:
+def test_lapsed_leases_under_living_workers_end_once(world: World, figures: Counts) -> None:
     """T23: two workers run the same job at once, again and again: one outcome, one page."""
     n = 400 if world.full else 60
     world.api.admin.set(latency_ms=300, concurrent_duplicate="wait")
@@ -61,7 +61,7 @@ def test_lapsed_leases_under_living_workers_end_once(world: World, figures: Figu
     assert not fleet.deaths
 
 
-def test_one_key_from_many_producers_is_one_job(world: World, figures: Figures) -> None:
+def test_one_key_from_many_producers_is_one_job(world: World, figures: Counts) -> None:
     """T24: the same keys from many producers at once: one page a key, equal results."""
     producers, keys = (50, 1_000) if world.full else (20, 50)
     world.started()
@@ -90,7 +90,7 @@ def test_one_key_from_many_producers_is_one_job(world: World, figures: Figures) 
 @pytest.mark.parametrize(
     "skew", ["jumps", *(pytest.param(s, marks=pytest.mark.faults) for s in ("600", "-600"))]
 )
-def test_skewed_clocks_change_nothing(world: World, figures: Figures, skew: str) -> None:
+def test_skewed_clocks_change_nothing(world: World, figures: Counts, skew: str) -> None:
     """T25: workers whose clocks are ten minutes off, or jump: leases and delays keep time."""
     path = os.pathsep.join((str(SKEW), str(ROOT), str(ROOT / "tests" / "support")))
     skewed = world.env(LARGESSE_TEST_SKEW_S=skew, PYTHONPATH=path)
@@ -113,7 +113,7 @@ def test_skewed_clocks_change_nothing(world: World, figures: Figures, skew: str)
     assert len(delayed) >= 10
 
 
-def test_rolling_restart_under_load_loses_nothing(world: World, figures: Figures) -> None:
+def test_rolling_restart_under_load_loses_nothing(world: World, figures: Counts) -> None:
     """T31: workers of both kinds side by side, replaced one after the other under load."""
     n = 5_000 if world.full else 300
     world.api.admin.set(latency_ms=100)

@@ -10,7 +10,7 @@ from collections.abc import Callable
 
 import pytest
 import redis
-from rig.figures import Figures
+from rig.figures import Counts
 from rig.producing import GIFT, produce
 from rig.server import RedisServer
 from rig.waiting import until
@@ -36,7 +36,7 @@ def _produce_on(world: World, n: int, **options: object) -> threading.Thread:
 
 @pytest.mark.timeout(1800)
 @pytest.mark.parametrize("fsync", ["always", "everysec"])
-def test_killed_server_keeps_what_it_accepted(world: World, figures: Figures, fsync: str) -> None:
+def test_killed_server_keeps_what_it_accepted(world: World, figures: Counts, fsync: str) -> None:
     """T6: SIGKILL and restart of Redis: nothing accepted is lost, workers go on within 5 s."""
     rounds, n = (30, 2_000) if world.full else (3, 240)
     world.server.config_set(appendfsync=fsync)
@@ -79,7 +79,7 @@ def test_killed_server_keeps_what_it_accepted(world: World, figures: Figures, fs
 @pytest.mark.parametrize(
     "away_s", [5, *(pytest.param(s, marks=pytest.mark.faults) for s in (8, 40, 300))]
 )
-def test_absent_server_loses_nothing(world: World, figures: Figures, away_s: int) -> None:
+def test_absent_server_loses_nothing(world: World, figures: Counts, away_s: int) -> None:
     """T7: jobs that run, fail and wait while Redis is away end once it is back."""
     world.api.admin.set(latency_ms=1_500)
     fleet = world.started(concurrency=32)
@@ -132,7 +132,7 @@ def _spin(client: redis.Redis) -> None:
 
 @pytest.mark.parametrize(("case", "stall"), [("stalled", _pause), ("BUSY", _busy)])
 def test_stalled_server_is_waited_for(
-    world: World, figures: Figures, case: str, stall: Callable[[RedisServer, float], None]
+    world: World, figures: Counts, case: str, stall: Callable[[RedisServer, float], None]
 ) -> None:
     """T10: a server that stalls or is busy is away; calls go on within 5 s after."""
     seconds = 10.0 if world.full else 5.5  # workers wait 5 s for an answer
@@ -186,7 +186,7 @@ def _mend_disk(world: World) -> None:
 def test_full_server_refuses_and_loses_nothing(
     *,
     world: World,
-    figures: Figures,
+    figures: Counts,
     row: str,
     case: str,
     spoil: Callable[[World], None],
@@ -214,7 +214,7 @@ def test_full_server_refuses_and_loses_nothing(
     assert resume_s <= 10
 
 
-def test_flushed_scripts_are_not_noticed(world: World, figures: Figures) -> None:
+def test_flushed_scripts_are_not_noticed(world: World, figures: Counts) -> None:
     """T13: SCRIPT FLUSH again and again in mid-run is not noticed."""
     world.api.admin.set(latency_ms=20)
     fleet = world.started()
@@ -228,7 +228,7 @@ def test_flushed_scripts_are_not_noticed(world: World, figures: Figures) -> None
     assert "NOSCRIPT" not in fleet.output()
 
 
-def test_emptied_server_is_no_crash_loop(world: World, figures: Figures) -> None:
+def test_emptied_server_is_no_crash_loop(world: World, figures: Counts) -> None:
     """T13: FLUSHALL in mid-run loses what it deletes; workers go on with what comes after."""
     world.api.admin.set(latency_ms=300)
     fleet = world.started()

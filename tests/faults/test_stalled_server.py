@@ -6,7 +6,7 @@ import threading
 import time
 from collections.abc import Callable
 
-from rig.figures import Figures
+from rig.figures import Counts
 from rig.proxy import ChaosProxy
 from rig.server import RedisServer
 from rig.stage import Stage
@@ -16,7 +16,7 @@ JOBS = ["a", "b", "c", "d", "e"]
 
 
 def test_enqueue_in_a_stall_makes_one_job(
-    stage: Stage, redis_server: RedisServer, figures: Figures
+    stage: Stage, redis_server: RedisServer, figures: Counts
 ) -> None:
     """F5: the stock enqueue is sent again after a time-out, and the job runs twice."""
     stage.send("warm")
@@ -51,7 +51,7 @@ def test_jobs_of_a_lost_fetch_reply_run(
     make_stage: Callable[..., Stage],
     redis_server: RedisServer,
     proxy: ChaosProxy,
-    figures: Figures,
+    figures: Counts,
 ) -> None:
     """F6: the stock broker counts the jobs of a reply that never came as taken, for ever."""
     stage = make_stage(redis_server, worker_port=proxy.port)
@@ -83,7 +83,7 @@ def test_ending_that_timed_out_is_sent_again(
     make_stage: Callable[..., Stage],
     redis_server: RedisServer,
     proxy: ChaosProxy,
-    figures: Figures,
+    figures: Counts,
 ) -> None:
     """D8: to the stock broker a redis.TimeoutError is no lost connection: it gives up."""
     stage = make_stage(redis_server, worker_port=proxy.port)

@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
-from rig.figures import Figures
+from rig.figures import Counts
 from rig.processes import ROOT, Processes
 from rig.producing import AcceptedLog
 from rig.waiting import until
@@ -68,7 +68,7 @@ def test_two_versions_lose_nothing_between_them(
     world: World,
     next_version: Callable[[Sequence[str]], list[str]],
     spawn: Processes,
-    figures: Figures,
+    figures: Counts,
     way: str,
 ) -> None:
     """T31: one worker after the other becomes the other version, with jobs of both under way.

@@ -11,7 +11,7 @@ from concurrent.futures import Future
 
 import pytest
 import redis
-from rig.figures import Figures, percentile
+from rig.figures import Counts, percentile
 from rig.proxy import ChaosProxy
 from rig.queue import Lease, Queue
 from rig.waiting import until
@@ -23,7 +23,7 @@ from worker.engine.endings import Finish
 QUEUE = "chargebee"
 
 
-def test_waiters_learn_of_results_at_once(world: World, figures: Figures) -> None:
+def test_waiters_learn_of_results_at_once(world: World, figures: Counts) -> None:
     """T33: many threads that wait for a worker's results have them within 100 ms."""
     n = 1_000 if world.full else 200
     world.api.admin.set(latency_ms=20)
@@ -56,7 +56,7 @@ def test_waiters_learn_of_results_at_once(world: World, figures: Figures) -> Non
     assert waits[-1] <= 2_000
 
 
-def test_waiters_outlive_a_lost_message(world: World, figures: Figures) -> None:
+def test_waiters_outlive_a_lost_message(world: World, figures: Counts) -> None:
     """T33: the line of the waiters is cut or goes dead: the result comes by reading, in time."""
     with ChaosProxy(world.server.port) as line:
         producer = world.producer(redis_port=line.port)
@@ -167,7 +167,7 @@ def _threads_alone_ms(n: int) -> float:
 
 @pytest.mark.parametrize("kind", ["tasks", pytest.param("threads", marks=pytest.mark.faults)])
 def test_waiters_of_one_moment_are_woken_together(
-    world: World, hand: Queue, figures: Figures, kind: str
+    world: World, hand: Queue, figures: Counts, kind: str
 ) -> None:
     """T33: jobs that end in one call: tasks within 100 ms, threads as fast as threads wake."""
     n = 1_000 if world.full else 200

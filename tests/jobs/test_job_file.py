@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from worker.job_file import BadLine, JobLine, read_jobs
+from worker.jobs.job_file import BadLine, JobLine, read_jobs
 from worker.settings import Settings
 
 OFFER = '"kind": "personalized_offer", "payload": {"customer_id": "c_1"}'

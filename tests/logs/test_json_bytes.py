@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from worker.json_bytes import json_bytes
+from worker.logs.json_bytes import json_bytes
 
 TEXTS = st.text(st.characters(exclude_categories=[]), max_size=8)
 VALUES = st.recursive(

@@ -8,7 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from worker.observe import events
+from worker.logs import events
 
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs" / "log_events.md"
@@ -41,7 +41,7 @@ def test_events_constants_are_all_in_the_table() -> None:
 def test_events_and_redaction_need_no_extra() -> None:
     """A producer-only install can emit events and scrub texts."""
     code = (
-        "import sys, worker.observe.events, worker.observe.redact, worker.observe.rate\n"
+        "import sys, worker.logs.events, worker.logs.redaction, worker.logs.log_rate\n"
         "banned = {'httpx', 'structlog', 'rich', 'typer', 'starlette'}\n"
         "sys.exit(', '.join(sorted(banned & set(sys.modules))) or 0)\n"
     )

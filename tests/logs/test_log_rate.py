@@ -10,7 +10,7 @@ import pytest
 import redis.exceptions
 
 from worker.errors import BrokerUnavailableError
-from worker.observe.rate import LinesPerSecond, RateFilter, RateLimited
+from worker.logs.log_rate import LinesPerSecond, RateFilter, RateLimited
 
 
 class Clock:
@@ -74,10 +74,10 @@ def test_rate_limited_logger_says_what_it_left_out(clock: Clock) -> None:
 
 
 def test_rate_filter_counts_every_part_that_notices_a_broker_away_as_one(clock: Clock) -> None:
-    """Feeder, outbox and leases together write two lines a second while Redis is away."""
+    """Fetcher, outbox and leases together write two lines a second while Redis is away."""
     limit = RateFilter(clock=clock)
     away = {
-        "worker.engine.feeder": BrokerUnavailableError(),
+        "worker.engine.fetcher": BrokerUnavailableError(),
         "worker.engine.leases": redis.exceptions.ConnectionError("away"),
         "dramatiq.worker.ConsumerThread": dramatiq.errors.ConnectionClosed(OSError("away")),
     }
@@ -95,7 +95,7 @@ def test_rate_filter_counts_every_part_that_notices_a_broker_away_as_one(clock: 
 def test_rate_filter_leaves_events_and_quiet_levels_alone(clock: Clock) -> None:
     """A thousand jobs that fail in a second are a thousand lines; info is not limited."""
     limit = RateFilter(clock=clock)
-    event = record("worker.actors", "job.failed")
+    event = record("worker.process.actors", "job.failed")
     event.fields = {"job_id": "j"}
     assert all(limit.filter(event) for _ in range(10))
     assert all(limit.filter(record("x", "y", level=logging.INFO)) for _ in range(10))

@@ -18,8 +18,8 @@ import pytest
 from dramatiq.brokers.stub import StubBroker
 
 from worker.errors import SettingsError
-from worker.observe import events
-from worker.observe.logs import _Handler, bound, configure, get_logger
+from worker.logs import events
+from worker.logs.pipeline import _Handler, bound, configure, get_logger
 from worker.settings import Settings
 
 CANARIES = ["maria@example.com", "CanaryName", "203.0.113.9", "CanaryKey0123456789", "CanaryPage"]
@@ -73,7 +73,7 @@ def lines_of(stream: io.StringIO) -> list[dict[str, Any]]:
 def test_log_writes_an_event_with_its_fields(start: Start) -> None:
     """A line has time, level, event, logger, process and the event's own fields."""
     stream = start()
-    get_logger("worker.actors").info(
+    get_logger("worker.process.actors").info(
         events.JOB_STARTED, job_id="j1", kind="gift_checkout", attempt=1
     )
     (line,) = lines_of(stream)
@@ -82,7 +82,7 @@ def test_log_writes_an_event_with_its_fields(start: Start) -> None:
     assert (line["level"], line["event"], line["logger"]) == (
         "info",
         "job.started",
-        "worker.actors",
+        "worker.process.actors",
     )
     assert (line["job_id"], line["attempt"]) == ("j1", 1)
 
@@ -90,7 +90,9 @@ def test_log_writes_an_event_with_its_fields(start: Start) -> None:
 def test_log_hides_what_an_event_does_not_have(start: Start) -> None:
     """A payload given by mistake is not printed."""
     stream = start()
-    get_logger("worker.actors").info(events.JOB_STARTED, job_id="j1", payload=PAYLOAD, who=PAYLOAD)
+    get_logger("worker.process.actors").info(
+        events.JOB_STARTED, job_id="j1", payload=PAYLOAD, who=PAYLOAD
+    )
     (line,) = lines_of(stream)
     assert line["payload"] == line["who"] == "[redacted]"
 
@@ -130,8 +132,12 @@ def test_configure_twice_writes_each_line_once(start: Start) -> None:
 def test_emit_needs_nothing_but_logging(start: Start) -> None:
     """An event through the standard library comes out with its fields, redacted alike."""
     stream = start()
-    events.emit(logging.getLogger("worker.producer"), events.JOB_ENQUEUED, job_id="j", email="x")
-    events.emit(logging.getLogger("worker.producer"), events.JOB_ENQUEUED, level=5, job_id="k")
+    events.emit(
+        logging.getLogger("worker.client.producer"), events.JOB_ENQUEUED, job_id="j", email="x"
+    )
+    events.emit(
+        logging.getLogger("worker.client.producer"), events.JOB_ENQUEUED, level=5, job_id="k"
+    )
     (line,) = lines_of(stream)
     assert (line["event"], line["job_id"], line["email"]) == ("job.enqueued", "j", "[redacted]")
 

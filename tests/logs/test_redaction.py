@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from worker.observe.events import API_CALL, JOB_STARTED
-from worker.observe.redact import REDACTED, redact_event, scrub
+from worker.logs.events import API_CALL, JOB_STARTED
+from worker.logs.redaction import REDACTED, redact_event, scrub
 
 PRIVATE = [
     ("mail to maria@example.com now", "maria"),
@@ -59,7 +59,7 @@ def test_scrub_takes_out_what_looks_private(text: str, private: str) -> None:
         "version 9.1.2",
         "127.0.0.1:8400 and ::1 and [::1]:8400",
         "subscription_items[quantity][0]",
-        "worker/retry.py:12 in decide",
+        "worker/retry/rules.py:12 in decide",
         "test_site live_chat",
         "the basic idea",
         "https://acme.chargebee.com/api/v2/personalized_offers",

@@ -16,9 +16,9 @@ from rig.system import System
 from rig.waiting import until
 
 from worker.errors import BrokerUnavailableError, SettingsError
-from worker.observe import events
-from worker.observe.rate import LinesPerSecond
-from worker.observe.reports import Scrubber, open_reports
+from worker.logs import events
+from worker.logs.log_rate import LinesPerSecond
+from worker.logs.sentry_reports import Scrubber, open_reports
 from worker.settings import Settings
 
 REDIS = "redis://127.0.0.1:1/0"

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 import yaml
 
-from worker.observe.metric_names import METRICS, PREFIX
+from worker.metrics.metric_names import METRICS, PREFIX
 
 ROOT = Path(__file__).parents[2]
 RULES = ROOT / "deploy" / "prometheus"

@@ -6,16 +6,16 @@ import threading
 
 import pytest
 
-from worker.observe.figures import BOUNDS_S, CODES_MAX, Figures, Times
+from worker.metrics.counts import BOUNDS_S, CODES_MAX, Counts, Times
 
 
 @pytest.fixture
-def figures() -> Figures:
-    """Figures of one site and one kind."""
-    return Figures(sites=["acme"], kinds=["gift_checkout"])
+def figures() -> Counts:
+    """Counts of one site and one kind."""
+    return Counts(sites=["acme"], kinds=["gift_checkout"])
 
 
-def call(figures: Figures, *, code: str | None = None, duration_ms: int = 7) -> None:
+def call(figures: Counts, *, code: str | None = None, duration_ms: int = 7) -> None:
     """Count a call."""
     figures.called(
         "acme", "gift_checkout", outcome="rejected", code=code, replayed=True,
@@ -23,7 +23,7 @@ def call(figures: Figures, *, code: str | None = None, duration_ms: int = 7) -> 
     )  # fmt: skip
 
 
-def test_figures_count_each_word(figures: Figures) -> None:
+def test_figures_count_each_word(figures: Counts) -> None:
     """A call, an attempt and an ending count once each, under their labels."""
     figures.started("acme", "gift_checkout", attempt=1, waited_ms=30)
     figures.started("acme", "gift_checkout", attempt=2, waited_ms=90_000)
@@ -44,7 +44,7 @@ def test_figures_count_each_word(figures: Figures) -> None:
     }
 
 
-def test_figures_bound_their_labels(figures: Figures) -> None:
+def test_figures_bound_their_labels(figures: Counts) -> None:
     """Names that are not known, and codes past the bound, count as `other`."""
     for number in range(CODES_MAX + 20):
         call(figures, code=f"code_{number}")
@@ -56,7 +56,7 @@ def test_figures_bound_their_labels(figures: Figures) -> None:
     assert codes["other"] == 20
 
 
-def test_figures_snapshot_is_a_copy(figures: Figures) -> None:
+def test_figures_snapshot_is_a_copy(figures: Counts) -> None:
     """What is counted later does not change an earlier copy."""
     call(figures)
     before = figures.snapshot()
@@ -66,7 +66,7 @@ def test_figures_snapshot_is_a_copy(figures: Figures) -> None:
     assert sum(before.counts.values()) == 1
 
 
-def test_figures_lose_nothing_between_threads(figures: Figures) -> None:
+def test_figures_lose_nothing_between_threads(figures: Counts) -> None:
     """Threads of dramatiq share one process's figures."""
 
     def work() -> None:
@@ -86,7 +86,7 @@ def test_figures_lose_nothing_between_threads(figures: Figures) -> None:
 @pytest.mark.parametrize(
     ("duration_ms", "bucket"), [(0, 0), (5, 0), (6, 1), (10, 1), (1_800_000, 17), (1_800_001, 18)]
 )
-def test_figures_bounds_are_inclusive(figures: Figures, duration_ms: int, bucket: int) -> None:
+def test_figures_bounds_are_inclusive(figures: Counts, duration_ms: int, bucket: int) -> None:
     """A time on a bound is in the bucket below, as `le` says."""
     call(figures, duration_ms=duration_ms)
     (times,) = figures.snapshot().times.values()

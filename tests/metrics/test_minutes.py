@@ -12,11 +12,11 @@ import redis
 from worker.engine.connection import PRODUCER, connect
 from worker.engine.keys import Keyspace
 from worker.errors import BrokerUnavailableError
-from worker.observe import flusher, series
-from worker.observe.figures import BOUNDS_S, Figures
-from worker.observe.flusher import Flusher
-from worker.observe.queue_figures import redis_now_ms
-from worker.observe.series import Point, merge, read_series, series_key
+from worker.metrics import flusher, minutes
+from worker.metrics.counts import BOUNDS_S, Counts
+from worker.metrics.flusher import Flusher
+from worker.metrics.gauges import redis_now_ms
+from worker.metrics.minutes import Point, merge, read_series, series_key
 
 DOCS = Path(__file__).parents[2] / "docs"
 KEYS = Keyspace("largesse", 3)
@@ -30,12 +30,12 @@ def client(redis_url: str) -> Iterator[redis.Redis]:
     made.close()
 
 
-def figures() -> Figures:
-    """Figures of two sites and two kinds."""
-    return Figures(sites=["acme", "beta"], kinds=["gift_checkout", "personalized_offer"])
+def figures() -> Counts:
+    """Counts of two sites and two kinds."""
+    return Counts(sites=["acme", "beta"], kinds=["gift_checkout", "personalized_offer"])
 
 
-def work(counted: Figures, site: str = "acme", *, jobs: int = 1, ms: int = 40) -> None:
+def work(counted: Counts, site: str = "acme", *, jobs: int = 1, ms: int = 40) -> None:
     """Count jobs that were throttled once and then succeeded."""
     for _ in range(jobs):
         counted.attempted(site, "gift_checkout", "snoozed")
@@ -190,4 +190,4 @@ def test_points_add_up() -> None:
     total = one + two
     assert (total.minute_ms, total.site, total.kind) == (60_000, "*", "k")
     assert total.outcomes == {"failed": 3, "held": 1}
-    assert series.merge([]) is None
+    assert minutes.merge([]) is None

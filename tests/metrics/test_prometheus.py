@@ -13,20 +13,20 @@ from prometheus_client.parser import text_string_to_metric_families
 from rig.server import RedisServer
 from rig.waiting import until
 
-from worker.embedded import free_port
+from worker.demo.embedded import free_port
 from worker.engine.broker import Budget, EngineBroker
 from worker.engine.connection import PRODUCER, connect
 from worker.engine.consumer import fetch_arguments
 from worker.engine.endings import Retry
-from worker.engine.entry import entry_of
+from worker.engine.enqueue import entry_of
 from worker.engine.keys import Keyspace
-from worker.job import Job
-from worker.observe.figures import BOUNDS_S, Figures
-from worker.observe.flusher import Flusher
-from worker.observe.metric_names import METRICS, PREFIX
-from worker.observe.metrics import Metrics, ProcessFigures, QueueReading
-from worker.observe.queue_figures import read_queue
-from worker.observe.series import read_series
+from worker.jobs.job import Job
+from worker.metrics.counts import BOUNDS_S, Counts
+from worker.metrics.flusher import Flusher
+from worker.metrics.gauges import read_queue
+from worker.metrics.metric_names import METRICS, PREFIX
+from worker.metrics.minutes import read_series
+from worker.metrics.prometheus import Metrics, ProcessCounts, QueueReading
 from worker.settings import Settings
 
 DOCS = Path(__file__).parents[2] / "docs" / "metrics.md"
@@ -60,9 +60,9 @@ def fill(broker: EngineBroker, redis_url: str) -> None:
         broker.take_in([entry_of(job.message(), broker.keyspace, delay_ms=job.delay_ms)])
 
 
-def counted() -> Figures:
-    """Figures with one of everything."""
-    found = Figures(sites=SITES, kinds=["gift_checkout"])
+def counted() -> Counts:
+    """Counts with one of everything."""
+    found = Counts(sites=SITES, kinds=["gift_checkout"])
     found.started("acme", "gift_checkout", attempt=1, waited_ms=30)
     found.called(
         "acme", "gift_checkout", outcome="succeeded", code=None, replayed=False, duration_ms=80
@@ -72,13 +72,13 @@ def counted() -> Figures:
     return found
 
 
-def process() -> ProcessFigures:
+def process() -> ProcessCounts:
     """Give the collector of a process."""
     gauges = {
         "jobs_running": 1.0, "worker_concurrency": 8.0, "worker_silence_seconds": 0.1,
         "worker_ready": 1.0,
     }  # fmt: skip
-    return ProcessFigures(counted(), lambda: gauges, version="1.2.3")
+    return ProcessCounts(counted(), lambda: gauges, version="1.2.3")
 
 
 def samples(metrics: Metrics) -> list[Sample]:
@@ -106,7 +106,7 @@ def test_metrics_are_documented_both_ways() -> None:
             for name, kind, labels, text in rows] == [
         (one.name, one.type, one.labels, one.help) for one in METRICS.values()
     ]  # fmt: skip
-    queue = DOCS.read_text("utf-8").split("## Figures of the queue")[1]
+    queue = DOCS.read_text("utf-8").split("## Counts of the queue")[1]
     for one in METRICS.values():
         assert (f"| `{PREFIX}{one.name}` |" in queue) == (one.source == "queue"), one.name
 

@@ -11,15 +11,15 @@ from rig.waiting import until
 
 from worker import Producer, Settings
 from worker.dashboard.snapshot import take
+from worker.demo.embedded import free_port
 from worker.doctor.fleet import check_fleet
 from worker.doctor.keys import check_keys
 from worker.doctor.server import check_redis
-from worker.embedded import free_port
 from worker.engine.connection import PRODUCER, connect
 from worker.engine.keys import Keyspace
-from worker.observe.presence import Presence, read_presence
-from worker.operator import Operator
+from worker.operator import OperatorClient
 from worker.operator.job_query import JobQuery
+from worker.process.heartbeat import Heartbeat, read_heartbeats
 
 SITES = ("acme-test", "globex", "initech")
 FACTS = {
@@ -40,57 +40,59 @@ def settings(redis_server_factory: Callable[..., RedisServer]) -> Settings:
 
 
 @pytest.fixture
-def desk(settings: Settings) -> Iterator[Operator]:
+def operator(settings: Settings) -> Iterator[OperatorClient]:
     """A desk on it, and a job of each site in line."""
-    with Producer(settings) as producer, Operator(settings, who="test") as opened:
+    with Producer(settings) as producer, OperatorClient(settings, who="test") as opened:
         producer.enqueue_many(
             {"kind": "gift_checkout", "payload": GIFT, "site": site, "key": "k"} for site in SITES
         )
         yield opened
 
 
-def test_looks_on_a_cluster(desk: Operator) -> None:
+def test_looks_on_a_cluster(operator: OperatorClient) -> None:
     """What is read on one server is read on many."""
-    assert [one.backlog for one in desk.sites()] == [1, 1, 1]
-    assert [one.waiting["interactive"] for one in desk.queues()] == [3]
-    assert desk.workers() == []
-    assert desk.counts() == {"dead": 0, "held": 0}
-    assert len(desk.find(JobQuery()).records) == 3
-    assert len(desk.find(JobQuery(key="k")).records) == 3
-    assert desk.health().server
-    assert desk.series() == []
-    desk.record_depth()
-    (depth,) = desk.depths(2)
+    assert [one.backlog for one in operator.sites()] == [1, 1, 1]
+    assert [one.waiting["interactive"] for one in operator.queues()] == [3]
+    assert operator.workers() == []
+    assert operator.counts() == {"dead": 0, "held": 0}
+    assert len(operator.find(JobQuery()).records) == 3
+    assert len(operator.find(JobQuery(key="k")).records) == 3
+    assert operator.health().server
+    assert operator.series() == []
+    operator.record_depth()
+    (depth,) = operator.depths(2)
     assert depth.total("waiting") == 3
-    assert take(desk).waiting == 3
-    assert take(desk, "globex").waiting == 1
+    assert take(operator).waiting == 3
+    assert take(operator, "globex").waiting == 1
 
 
-def test_moves_on_a_cluster(desk: Operator) -> None:
+def test_moves_on_a_cluster(operator: OperatorClient) -> None:
     """Pause, rate, resume and cancel reach the shard of their site, and the audit has them."""
-    desk.pause("globex")
-    desk.set_rate("globex", 30)
-    (site,) = [one for one in desk.sites() if one.name == "globex"]
+    operator.pause("globex")
+    operator.set_rate("globex", 30)
+    (site,) = [one for one in operator.sites() if one.name == "globex"]
     assert (site.parked, site.hand_rate) == ("paused by hand", 30)
-    assert desk.resume("globex")
-    for record in desk.find(JobQuery()).records:
-        assert desk.cancel(record.job_id) == "cancelled"
-    assert len(desk.audit.read()) == 6
+    assert operator.resume("globex")
+    for record in operator.find(JobQuery()).records:
+        assert operator.cancel(record.job_id) == "cancelled"
+    assert len(operator.audit.read()) == 6
 
 
-def test_presence_on_a_cluster(settings: Settings, desk: Operator) -> None:
+def test_presence_on_a_cluster(settings: Settings, operator: OperatorClient) -> None:
     """Workers tell and are listed."""
     client = connect(settings.redis, PRODUCER)
-    one = Presence(client, Keyspace(shards=3), "host-1:1:cafe", lambda: FACTS)
+    one = Heartbeat(client, Keyspace(shards=3), "host-1:1:cafe", lambda: FACTS)
     one.beat()
-    assert [seen.worker for seen in read_presence(client, Keyspace(shards=3))] == ["host-1:1:cafe"]
-    assert [found.state(desk.now_ms()) for found in desk.workers()] == ["idle"]
+    assert [seen.worker for seen in read_heartbeats(client, Keyspace(shards=3))] == [
+        "host-1:1:cafe"
+    ]
+    assert [found.state(operator.now_ms()) for found in operator.workers()] == ["idle"]
     one.leave()
-    assert desk.workers() == []
+    assert operator.workers() == []
     client.close()
 
 
-def test_doctor_on_a_cluster(settings: Settings, desk: Operator) -> None:
+def test_doctor_on_a_cluster(settings: Settings, operator: OperatorClient) -> None:
     """Each primary is judged, the keys of all are looked at, and jobs without workers are told."""
     client = connect(settings.redis, PRODUCER)
     keyspace = Keyspace(shards=3)

@@ -9,7 +9,7 @@ from rig.shelf import GIFT, Shelf
 
 from worker import Producer, Settings
 from worker.engine.record import JobState
-from worker.operator import Operator
+from worker.operator import OperatorClient
 from worker.operator.job_query import JobQuery
 
 
@@ -27,9 +27,9 @@ def test_find_goes_through_many_pages(shelf: Shelf) -> None:
     first = shelf.offer()
     shelf.producer.enqueue_many(specs)
     last = shelf.offer()
-    with shelf.desk() as desk:
-        found = desk.find(JobQuery(kind="personalized_offer"))
-        everything = desk.find(JobQuery(limit=5_000))
+    with shelf.operator() as operator:
+        found = operator.find(JobQuery(kind="personalized_offer"))
+        everything = operator.find(JobQuery(limit=5_000))
     assert {one.job_id for one in found.records} == {first.id, last.id}
     assert not found.is_partial
     assert len(everything.records) == 1202
@@ -39,18 +39,18 @@ def test_find_leaves_out_what_has_gone(shelf: Shelf) -> None:
     """An outcome outlives its record in the stream: the job is not listed."""
     job = shelf.succeed(shelf.gift(), page_id="gone")
     shelf.client.delete(shelf.queue.key(f"job:{job.id}"))
-    with shelf.desk() as desk:
-        assert desk.find(JobQuery()).records == []
-        assert desk.find(JobQuery(page_id="gone")).records == []
+    with shelf.operator() as operator:
+        assert operator.find(JobQuery()).records == []
+        assert operator.find(JobQuery(page_id="gone")).records == []
 
 
 def test_find_lists_a_replayed_job_once(shelf: Shelf) -> None:
     """It is in the stream and in its line; its state of now counts."""
     job = shelf.fail(shelf.gift())
-    with shelf.desk() as desk:
-        desk.replay(job.id)
-        assert [one.state for one in desk.find(JobQuery()).records] == [JobState.QUEUED]
-        assert desk.find(JobQuery(states=frozenset({JobState.FAILED}))).records == []
+    with shelf.operator() as operator:
+        operator.replay(job.id)
+        assert [one.state for one in operator.find(JobQuery()).records] == [JobState.QUEUED]
+        assert operator.find(JobQuery(states=frozenset({JobState.FAILED}))).records == []
 
 
 def test_find_looks_on_every_shard(redis_url: str) -> None:
@@ -59,10 +59,12 @@ def test_find_looks_on_every_shard(redis_url: str) -> None:
     sites = [f"site-{n}" for n in range(8)]
     with Producer(settings) as producer:
         jobs = [producer.gift_checkout(GIFT, key="same", site=site) for site in sites]
-    with Operator(settings) as desk:
-        assert {one.job_id for one in desk.find(JobQuery()).records} == {job.id for job in jobs}
-        assert len(desk.find(JobQuery(key="same")).records) == 8
-        (one,) = desk.find(JobQuery(site="site-3")).records
+    with OperatorClient(settings) as operator:
+        assert {one.job_id for one in operator.find(JobQuery()).records} == {
+            job.id for job in jobs
+        }
+        assert len(operator.find(JobQuery(key="same")).records) == 8
+        (one,) = operator.find(JobQuery(site="site-3")).records
         assert one.job_id == jobs[3].id
-        assert [site.name for site in desk.sites()] == sites
-        assert sum(queue.waiting["interactive"] for queue in desk.queues()) == 8
+        assert [site.name for site in operator.sites()] == sites
+        assert sum(queue.waiting["interactive"] for queue in operator.queues()) == 8

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from worker.operator.span import parse_since, spell_ms
+from worker.operator.durations import parse_since, spell_ms
 
 NOW = 1_800_000_000_000
 

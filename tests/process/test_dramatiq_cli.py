@@ -14,7 +14,7 @@ APP = """
 import os, threading
 import dramatiq
 from dramatiq.brokers.stub import StubBroker
-from worker.observe.logs import configure
+from worker.logs.pipeline import configure
 from worker.settings import Settings
 
 

@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from worker.observe.health import LIVE_S, READY_S, Health
+from worker.process.health import LIVE_S, READY_S, Health
 
 
 class World:
@@ -80,7 +80,7 @@ def test_health_of_a_loop_that_stands_still(world: World) -> None:
 
 def test_health_beats_with_the_loop(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     """A loop that turns beats again by itself."""
-    monkeypatch.setattr("worker.observe.health.BEAT_S", 0.001)
+    monkeypatch.setattr("worker.process.health.BEAT_S", 0.001)
 
     async def run() -> None:
         health = world.health()

@@ -16,11 +16,11 @@ from rig.waiting import until
 
 from worker.engine.connection import PRODUCER, connect
 from worker.engine.keys import Keyspace
-from worker.observe import presence
-from worker.observe.depths import read_depths, record_depth
-from worker.observe.presence import Presence, read_presence
-from worker.observe.queue_figures import redis_now_ms
+from worker.metrics.gauge_minutes import read_depths, record_depth
+from worker.metrics.gauges import redis_now_ms
 from worker.operator.worker_state import read_workers
+from worker.process import heartbeat
+from worker.process.heartbeat import Heartbeat, read_heartbeats
 
 KEYS = Keyspace()
 FACTS = {
@@ -38,9 +38,9 @@ def client(redis_url: str) -> Iterator[redis.Redis]:
     made.close()
 
 
-def told(client: redis.Redis, name: str = "host-1:12:cafe", **facts: Any) -> Presence:
+def told(client: redis.Redis, name: str = "host-1:12:cafe", **facts: Any) -> Heartbeat:
     """Let a process tell once."""
-    one = Presence(client, KEYS, name, lambda: {**FACTS, **facts})
+    one = Heartbeat(client, KEYS, name, lambda: {**FACTS, **facts})
     one.beat()
     return one
 
@@ -48,7 +48,7 @@ def told(client: redis.Redis, name: str = "host-1:12:cafe", **facts: Any) -> Pre
 def test_presence_is_read_back(client: redis.Redis) -> None:
     """What a process says of itself arrives whole, with the time of Redis."""
     told(client)
-    (seen,) = read_presence(client, KEYS)
+    (seen,) = read_heartbeats(client, KEYS)
     assert (seen.worker, seen.version, seen.concurrency) == ("host-1:12:cafe", "1.2.3", 8)
     assert (seen.running, seen.silence_ms, seen.ready, seen.why) == (2, 40, True, "ready")
     assert 0 <= redis_now_ms(client) - seen.seen_ms < 5_000
@@ -60,14 +60,14 @@ def test_presence_ends_with_its_process(client: redis.Redis) -> None:
     one = told(client)
     told(client, "host-2:7:beef")
     one.leave()
-    assert [seen.worker for seen in read_presence(client, KEYS)] == ["host-2:7:beef"]
+    assert [seen.worker for seen in read_heartbeats(client, KEYS)] == ["host-2:7:beef"]
 
 
 def test_presence_of_the_lost_goes_by_age(client: redis.Redis) -> None:
     """Every key has an age, and the names of the long lost are swept up by the others."""
     told(client)
     for key in client.keys("*"):  # type: ignore[union-attr]
-        assert 0 < client.ttl(key) <= presence.KEEP_S  # type: ignore[operator]
+        assert 0 < client.ttl(key) <= heartbeat.KEEP_S  # type: ignore[operator]
     client.zadd("{largesse:0}:workers", {"old": 1})
     told(client, "host-2:7:beef")
     assert client.zscore("{largesse:0}:workers", "old") is None
@@ -153,7 +153,7 @@ def test_fleet_is_listed_while_it_is_idle(system: System) -> None:
     """Processes that hold nothing are there; one that is killed is lost; the end takes leave."""
     fleet = system.worker(processes=2)
     with system.redis() as client:
-        until(lambda: len(read_presence(client, KEYS)) == 2, timeout_s=20)
+        until(lambda: len(read_heartbeats(client, KEYS)) == 2, timeout_s=20)
         now_ms = redis_now_ms(client)
         found = read_workers(client, KEYS)
         assert {one.state(now_ms) for one in found} == {"idle"}
@@ -163,19 +163,19 @@ def test_fleet_is_listed_while_it_is_idle(system: System) -> None:
         assert fleet.output().count('"processes":2') == 2
         fleet.terminate()
         assert fleet.wait() == 0
-        assert read_presence(client, KEYS) == []
+        assert read_heartbeats(client, KEYS) == []
 
 
 def test_killed_worker_stays_as_lost(system: System) -> None:
     """Nobody takes leave for one that was killed: its last word stays, and grows old."""
     fleet = system.worker(processes=1)
     with system.redis() as client:
-        until(lambda: len(read_presence(client, KEYS)) == 1, timeout_s=20)
-        (before,) = read_presence(client, KEYS)
+        until(lambda: len(read_heartbeats(client, KEYS)) == 1, timeout_s=20)
+        (before,) = read_heartbeats(client, KEYS)
         (pid,) = descendants(fleet.pid)
         kill_pid(pid)
-        until(lambda: len(read_presence(client, KEYS)) == 2, timeout_s=20)
-        (lost,) = [one for one in read_presence(client, KEYS) if one.worker == before.worker]
+        until(lambda: len(read_heartbeats(client, KEYS)) == 2, timeout_s=20)
+        (lost,) = [one for one in read_heartbeats(client, KEYS) if one.worker == before.worker]
         assert lost.worker.split(":")[1] == str(pid)
         assert not lost.is_lost(lost.seen_ms + 20_000)
         assert lost.is_lost(lost.seen_ms + 20_001)

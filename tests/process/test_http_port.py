@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 from rig.waiting import until
 
-from worker.observe.health import Verdict
-from worker.observe.port import Port
+from worker.process.health import Verdict
+from worker.process.http_port import Port
 
 Opened = Callable[..., Port]
 
@@ -81,7 +81,7 @@ def test_port_says_nothing_about_its_insides(opened: Opened, free_port: int) -> 
 
 def test_port_that_is_taken_opens_later(opened: Opened, monkeypatch: pytest.MonkeyPatch) -> None:
     """A process waits for the port of its place, and its jobs do not wait for it."""
-    monkeypatch.setattr("worker.observe.port.AGAIN_S", 0.01)
+    monkeypatch.setattr("worker.process.http_port.AGAIN_S", 0.01)
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()

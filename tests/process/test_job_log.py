@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
-from worker.decision import Decision
 from worker.errors import AmbiguousError, RejectedError, ThrottledError
-from worker.observe import events
-from worker.observe.job_log import JobLog, JobNames
+from worker.logs import events
+from worker.process.job_log import JobLog, JobNames
+from worker.retry.decision import Decision
 
 JOB = JobNames("j1", "gift_checkout", "acme-test")
 Lines = list[tuple[str, int, dict[str, Any]]]

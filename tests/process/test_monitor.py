@@ -19,13 +19,13 @@ from rig.system import System
 from rig.waiting import until
 
 from worker import JobFailedError
-from worker.embedded import free_port
+from worker.demo.embedded import free_port
 from worker.engine.broker import EngineBroker
 from worker.engine.keys import Keyspace
-from worker.observe.health import Health
-from worker.observe.queue_figures import redis_now_ms
-from worker.observe.series import merge, read_series
+from worker.metrics.gauges import redis_now_ms
+from worker.metrics.minutes import merge, read_series
 from worker.operator.worker_state import read_workers
+from worker.process.health import Health
 
 #: What no figure may show: see the payloads below.
 CANARIES = ("canary@example.com", "Canaria", "203.0.113.77", "order-canary", "test_sandbox_key")
@@ -230,7 +230,7 @@ def test_stuck_consumer_of_threads_shows(redis_url: str) -> None:
     broker, consumer = consumer_of(redis_url, timeout=10)
     (book,) = broker._lease_books.values()
     book.looked_at = time.monotonic() - 60
-    health = Health(silence_s=broker.silence_s, is_away=broker.absence.is_lasting)
+    health = Health(silence_s=broker.silence_s, is_away=broker.outage.is_lasting)
     assert health.ready().why == "nothing heard from Redis for 60 s"
     assert next(consumer) is None
     assert health.ready().ok
@@ -251,7 +251,7 @@ def test_full_consumer_of_threads_is_not_silent(redis_url: str) -> None:
 def test_absence_makes_a_consumer_of_threads_unready(free_port: int) -> None:
     """A Redis that refuses connections shows at once."""
     broker, consumer = consumer_of(f"redis://127.0.0.1:{free_port}/0", timeout=10)
-    health = Health(silence_s=broker.silence_s, is_away=broker.absence.is_lasting)
+    health = Health(silence_s=broker.silence_s, is_away=broker.outage.is_lasting)
     with pytest.raises(ConnectionClosed):
         next(consumer)
     assert (health.live().ok, health.ready().why) == (True, "Redis is away")

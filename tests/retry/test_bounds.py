@@ -9,7 +9,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from worker import retry_policy as numbers
 from worker.errors import (
     AmbiguousError,
     ApiError,
@@ -19,7 +18,8 @@ from worker.errors import (
     ThrottledError,
     UnavailableError,
 )
-from worker.retry import RetryPolicy, close_window, decide, may_send
+from worker.retry import policy as numbers
+from worker.retry.rules import RetryPolicy, close_window, decide, may_send
 
 NOW = 1_800_000_000_000
 DAY_MS = 86_400_000
@@ -173,7 +173,7 @@ def test_decide_spreads_waits_over_the_whole_range(attempt: int) -> None:
 @pytest.mark.parametrize("kind", ["default", "offer"])
 def test_default_attempts_end_inside_the_window(kind: str) -> None:
     """With the longest waits and time-outs, the last attempt starts before the window closes."""
-    from worker.variables import GENERIC_DEFAULTS, OFFER_DEFAULTS
+    from worker.settings.environment import GENERIC_DEFAULTS, OFFER_DEFAULTS
 
     policy = {"default": GENERIC_DEFAULTS, "offer": OFFER_DEFAULTS}[kind]
     waits = [

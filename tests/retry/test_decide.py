@@ -7,8 +7,6 @@ from typing import Any
 
 import pytest
 
-from worker import retry_policy as numbers
-from worker.decision import Decision, error_class_of
 from worker.errors import (
     AmbiguousError,
     ApiError,
@@ -20,7 +18,9 @@ from worker.errors import (
     ThrottledError,
     UnavailableError,
 )
-from worker.retry import RetryPolicy, decide
+from worker.retry import policy as numbers
+from worker.retry.decision import Decision, error_class_of
+from worker.retry.rules import RetryPolicy, decide
 
 NOW = 1_800_000_000_000
 

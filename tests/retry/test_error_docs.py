@@ -19,7 +19,7 @@ from worker.errors import (
     ThrottledError,
     UnavailableError,
 )
-from worker.retry import RetryPolicy, decide
+from worker.retry.rules import RetryPolicy, decide
 
 DOCS = Path(__file__).parents[2] / "docs" / "errors.md"
 NOW = 1_800_000_000_000
@@ -99,10 +99,10 @@ def test_error_tree_is_documented_both_ways() -> None:
 
 def test_error_classes_are_documented_both_ways() -> None:
     """Each class that the decision can name has a row."""
-    from worker import decision, retry
+    from worker.retry import decision, rules
 
     named = set(
-        re.findall(r'(?:error_class=|_again\(case, )"([a-z_]+)"', inspect.getsource(retry))
+        re.findall(r'(?:error_class=|_again\(case, )"([a-z_]+)"', inspect.getsource(rules))
     )
     rows = [row[0].strip("`") for row in rows_of("Classes")]
     assert set(rows) == named

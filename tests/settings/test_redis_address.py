@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from worker.errors import SettingsError
-from worker.redis_address import RedisAddress
+from worker.settings.redis_address import RedisAddress
 
 PASSWORD = "p@ss/w:rd#1"
 ENCODED = "p%40ss%2Fw%3Ard%231"

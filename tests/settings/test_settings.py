@@ -16,9 +16,9 @@ import pytest
 from schemas import KINDS
 from worker.errors import SettingsError
 from worker.settings import Settings
-from worker.sites import Site
-from worker.variable import Variable
-from worker.variables import SITE_VARIABLES, VARIABLES, retry_variables
+from worker.settings.environment import SITE_VARIABLES, VARIABLES, retry_variables
+from worker.settings.site import Site
+from worker.settings.variable import Variable
 
 REDIS = {"LARGESSE_REDIS_URL": "redis://u:S3cretWord@localhost:6379/0"}
 SITE = {"CHARGEBEE_SITE": "acme-test", "CHARGEBEE_API_KEY": "test_CanaryKey0123456789abcdef"}
@@ -254,7 +254,7 @@ def test_settings_read_the_process_environment(monkeypatch: pytest.MonkeyPatch) 
 def test_settings_need_no_extra() -> None:
     """Settings and retry decisions work in an install that has only what a producer needs."""
     code = (
-        "import sys, worker.settings, worker.retry, worker.sites_file\n"
+        "import sys, worker.settings, worker.retry.rules, worker.settings.sites_file\n"
         "banned = {'httpx', 'structlog', 'rich', 'typer', 'starlette'}\n"
         "sys.exit(', '.join(sorted(banned & set(sys.modules))) or 0)\n"
     )

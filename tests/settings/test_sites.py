@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from worker.errors import SettingsError
-from worker.sites import Secret, Site, check_api_url
-from worker.sites_file import load_sites
+from worker.settings.site import Secret, Site, check_api_url
+from worker.settings.sites_file import load_sites
 
 KEY = "test_CanaryKey0123456789abcdef"
 

@@ -22,12 +22,12 @@ from rig.waiting import until
 
 import worker.main
 from worker import BrokerUnavailableError, Producer, Settings
-from worker.engine.loop import LoopWorker
+from worker.client.producer_span import NOT_TRACED, sending
+from worker.engine.async_worker import AsyncWorker
 from worker.errors import SettingsError
-from worker.job import QUEUE, Job
-from worker.observe.otlp import open_traces
-from worker.observe.sending import NOT_TRACED, sending
-from worker.observe.tracing import Traces
+from worker.jobs.job import QUEUE, Job
+from worker.traces.otlp import open_traces
+from worker.traces.worker_spans import Traces
 
 REDIS = "redis://127.0.0.1:1/0"
 #: What no span may hold: see `run_job`.
@@ -63,10 +63,10 @@ def work_until(system: System, count: int) -> None:
     async def run() -> None:
         settings = Settings.from_env(system.environ)
         broker, caller = worker.main.build(settings)
-        loop_worker = LoopWorker(broker, settings.redis, concurrency=4, grace_s=1)
+        async_worker = AsyncWorker(broker, settings.redis, concurrency=4, grace_s=1)
         stopping = asyncio.Event()
-        running = asyncio.create_task(loop_worker.run(stopping))
-        while loop_worker.ended < count:
+        running = asyncio.create_task(async_worker.run(stopping))
+        while async_worker.ended < count:
             await asyncio.sleep(0.01)
         stopping.set()
         await running
@@ -191,13 +191,13 @@ def test_trace_of_a_job_that_came_without_one(
     system: System, spans: InMemorySpanExporter, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A producer that does not trace, or writes nonsense, costs the worker nothing."""
-    monkeypatch.setattr("worker.producer.sending", lambda jobs, queue: sending([], queue))
+    monkeypatch.setattr("worker.client.producer.sending", lambda jobs, queue: sending([], queue))
     producer = system.producer()
     producer.gift_checkout({})
     monkeypatch.setattr(
-        "worker.producer._entries",
+        "worker.client.producer._entries",
         lambda jobs, keyspace, trace: [
-            worker.producer.entry_of(job.message({"traceparent": "no", "x": "y"}), keyspace)
+            worker.client.producer.entry_of(job.message({"traceparent": "no", "x": "y"}), keyspace)
             for job in jobs
         ],
     )

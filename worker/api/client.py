@@ -22,7 +22,13 @@ from worker.api.answers import TELLING_HEADERS, ApiAnswer, RawAnswer, read_answe
 from worker.api.raw_headers import RawHeaders
 from worker.api.request import ApiRequest
 from worker.api.transport import Body, PooledTransport
-from worker.errors import AmbiguousError, ApiError, MisconfiguredError, NotSentError, RejectedError
+from worker.errors import (
+    AmbiguousError,
+    ApiError,
+    MisconfiguredError,
+    NotSentError,
+    RejectedError,
+)
 
 #: Seconds to connect, and again to agree on TLS: a host that is up answers in well under one.
 CONNECT_TIMEOUT_S: Final = 5.0

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
 from worker.errors import InvalidJobError
-from worker.sites import Site
+from worker.settings.site import Site
 
 #: Name and value of one header.
 Header = tuple[str, str]

@@ -11,7 +11,7 @@ from typing import Any, Final
 from worker.api.encoding import encode_form, encode_json
 from worker.api.headers import Header, idempotency_header, option_headers
 from worker.operations import Operation
-from worker.sites import Site
+from worker.settings.site import Site
 
 #: As the official SDKs write it.
 _CONTENT_TYPES: Final = {

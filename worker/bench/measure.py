@@ -11,10 +11,10 @@ from typing import Any, Final
 from worker.bench.report import Proof, Report
 from worker.bench.stage import SITE, Stage
 from worker.bench.usage import cpu_s, peak_bytes
-from worker.engine.away import speaking_to_redis
+from worker.client.producer import Producer
+from worker.engine.redis_errors import speaking_to_redis
 from worker.errors import WorkerError
-from worker.operator import Operator
-from worker.producer import Producer
+from worker.operator import OperatorClient
 from worker.settings import Settings
 
 __all__ = ["BenchError", "Plan", "measure"]
@@ -84,9 +84,9 @@ def measure(plan: Plan, tell: Tell) -> Report:
     started = time.monotonic()
     with Stage(redis_url=plan.redis_url, latency_ms=plan.latency_ms, jobs=plan.jobs) as stage:
         settings = Settings.from_env(stage.environ)
-        with Producer(settings) as producer, Operator(settings) as desk:
+        with Producer(settings) as producer, OperatorClient(settings) as operator:
             # Parked until the workers are there: their start is not measured.
-            desk.pause(SITE, reason="the measurement has not begun")
+            operator.pause(SITE, reason="the measurement has not begun")
             single = min(SINGLE_MAX, max(1, plan.jobs // 10))
             enqueue_per_s, ids = _enqueue_singly(producer, single, tell)
             many_per_s, more = _enqueue_batches(producer, single, plan.jobs, tell)
@@ -94,7 +94,7 @@ def measure(plan: Plan, tell: Tell) -> Report:
             pids = stage.start_workers(processes=plan.processes, concurrency=plan.concurrency)
             before = _used(stage, pids)
             begun = time.monotonic()
-            desk.resume(SITE)
+            operator.resume(SITE)
             _await_endings(stage, plan, tell)
             worked_s = time.monotonic() - begun
             after = _used(stage, pids)

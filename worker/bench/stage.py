@@ -20,12 +20,12 @@ from typing import Any, Final, Self
 
 import redis
 
-from worker.demo import Child, ChildError, clean_environ
-from worker.embedded import EmbeddedBroker
-from worker.engine.away import speaking_to_redis
+from worker.demo.embedded import EmbeddedBroker
+from worker.demo.stage import Child, ChildError, clean_environ
 from worker.engine.connection import PRODUCER, connect
 from worker.engine.keys import Keyspace
-from worker.observe.presence import read_presence
+from worker.engine.redis_errors import speaking_to_redis
+from worker.process.heartbeat import read_heartbeats
 
 __all__ = ["SITE", "Stage"]
 
@@ -120,7 +120,7 @@ class Stage:
         deadline = time.monotonic() + READY_S
         while time.monotonic() < deadline:
             fleet.check()
-            there = read_presence(self.client, self.keyspace)
+            there = read_heartbeats(self.client, self.keyspace)
             if len(there) == processes and fleet.pid is not None:
                 return [fleet.pid, *(int(one.worker.split(":")[1]) for one in there)]
             time.sleep(_LOOK_S)

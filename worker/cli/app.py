@@ -8,15 +8,15 @@ from __future__ import annotations
 
 import typer
 
-from worker.cli.aside import dead, held
 from worker.cli.bench import bench
 from worker.cli.dashboard import dashboard
+from worker.cli.dead_letters import dead, held
 from worker.cli.demo import demo
-from worker.cli.desk import examples
 from worker.cli.doctor import doctor
 from worker.cli.enqueue import enqueue
 from worker.cli.fleet import queues, workers
 from worker.cli.jobs import jobs
+from worker.cli.operator_client import examples
 from worker.cli.request import request
 from worker.cli.result import result
 from worker.cli.results import results

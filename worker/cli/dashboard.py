@@ -35,18 +35,18 @@ def dashboard(
     LARGESSE_DASHBOARD_PASSWORD and LARGESSE_DASHBOARD_TOKEN say who may come in.
     """
     try:
-        from worker.dashboard.house import House  # noqa: PLC0415 - Starlette is heavy
+        from worker.dashboard.dashboard import Dashboard  # noqa: PLC0415 - Starlette is heavy
         from worker.dashboard.options import Options  # noqa: PLC0415
         from worker.dashboard.server import bind, serve  # noqa: PLC0415
-        from worker.observe import logs  # noqa: PLC0415
+        from worker.logs import pipeline  # noqa: PLC0415
     except ModuleNotFoundError as error:
         need = f"{error.name} is not installed. Install it with: pip install 'largesse[dashboard]'"
         fail(need, Exit.SETTINGS)
-    from worker.operator import Operator  # noqa: PLC0415
+    from worker.operator import OperatorClient  # noqa: PLC0415
     from worker.settings import Settings  # noqa: PLC0415
 
     settings = Settings.from_env()
-    logs.configure(settings)  # a page that breaks must not print what it showed
+    pipeline.configure(settings)  # a page that breaks must not print what it showed
     options = Options.from_env(
         host=host, port=port, read_only=read_only or None, reveal=reveal or None
     )
@@ -54,5 +54,5 @@ def dashboard(
         sock = bind(host, port)
     except OSError as error:
         fail(f"{host}:{port} cannot be listened on: {error.strerror}.", Exit.SETTINGS)
-    with Operator(settings) as desk:
-        serve(House(options=options, settings=settings, desk=desk), sock)
+    with OperatorClient(settings) as operator:
+        serve(Dashboard(options=options, settings=settings, operator=operator), sock)

@@ -8,16 +8,16 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from worker.cli.desk import desk, examples, facts, moment, point_in_time, table
 from worker.cli.exits import Exit
 from worker.cli.inputs import kind_of
 from worker.cli.job_filters import Kind, Site
+from worker.cli.operator_client import examples, facts, moment, operator, point_in_time, table
 from worker.cli.output import fail, note, say, say_json, stderr_console
 
 if TYPE_CHECKING:
-    from worker.operator import Operator
+    from worker.operator import OperatorClient
+    from worker.operator.dead_letters import SetAside, Which
     from worker.operator.filters import Filter
-    from worker.operator.set_aside import SetAside, Which
 
 __all__ = ["dead", "held"]
 
@@ -69,7 +69,7 @@ def _add_list(group: typer.Typer, which: Which) -> None:
     ) -> None:  # fmt: skip
         """List them, with the reason of each."""
         chosen = _filter([], site=site, kind=kind, code=code, since=since, where=where)
-        with desk() as opened:
+        with operator() as opened:
             found = chosen.choose(opened.set_aside(which), limit)
         if as_json:
             for one in found:
@@ -90,7 +90,7 @@ def _add_show(group: typer.Typer, which: Which) -> None:
         as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
     ) -> None:
         """Show why one was set aside, and what a replay would do."""
-        with desk() as opened:
+        with operator() as opened:
             (one,) = _known(opened, which, [job_id])
             plans = {
                 name: opened.plan([job_id], new_key=new_key)[job_id]
@@ -130,7 +130,7 @@ def _add_replay(group: typer.Typer, which: Which) -> None:
         Exit 1 when one was refused, 6 when an id is not among them.
         """
         chosen = _filter(job_ids, site=site, kind=kind, code=code, since=since, where=where)
-        with desk() as opened:
+        with operator() as opened:
             ids = _chosen(opened, which, chosen, job_ids, everything=everything, limit=limit)
             plans = opened.plan(ids, new_key=new_key)
             if dry_run:
@@ -164,7 +164,7 @@ def _add_discard(group: typer.Typer, which: Which) -> None:
         among them.
         """
         chosen = _filter(job_ids, site=site, kind=kind, code=code, since=since, where=where)
-        with desk() as opened:
+        with operator() as opened:
             ids = _chosen(opened, which, chosen, job_ids, everything=everything, limit=limit)
             why = _DISCARDING[which]
             if dry_run:
@@ -219,7 +219,7 @@ def _filter(
 
 
 def _chosen(
-    opened: Operator,
+    opened: OperatorClient,
     which: Which,
     chosen: Filter,
     job_ids: Sequence[str] | None,
@@ -240,7 +240,7 @@ def _chosen(
     return [one.job_id for one in found]
 
 
-def _known(opened: Operator, which: Which, job_ids: Sequence[str]) -> list[SetAside]:
+def _known(opened: OperatorClient, which: Which, job_ids: Sequence[str]) -> list[SetAside]:
     wanted = set(job_ids)
     found = [one for one in opened.set_aside(which) if one.job_id in wanted]
     missing = wanted - {one.job_id for one in found}

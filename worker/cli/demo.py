@@ -17,9 +17,9 @@ from worker.cli.exits import Exit
 from worker.cli.output import note, say_json, stderr_console, stdout_console
 
 if TYPE_CHECKING:
-    from worker.demo import Stage
-    from worker.job_file import BadLine, JobLine
-    from worker.results import JobResult
+    from worker.client.result_reader import JobResult
+    from worker.demo.stage import Stage
+    from worker.jobs.job_file import BadLine, JobLine
 
 __all__ = ["demo", "example_lines"]
 
@@ -50,8 +50,8 @@ def demo(
     Starts a broker, the sandbox API and two worker processes on free ports, enqueues the example
     jobs and shows what became of them. Nothing is left behind.
     """
-    from worker.demo import Stage  # noqa: PLC0415 - heavy
-    from worker.job_file import BadLine, JobLine  # noqa: PLC0415
+    from worker.demo.stage import Stage  # noqa: PLC0415 - heavy
+    from worker.jobs.job_file import BadLine, JobLine  # noqa: PLC0415
 
     with _ended_by_sigterm():
         note("starting a broker, the sandbox API and two worker processes ...")
@@ -78,7 +78,7 @@ def example_lines() -> list[str]:
 
 
 def _read_examples(stage: Stage) -> Iterator[JobLine | BadLine]:
-    from worker.job_file import read_jobs  # noqa: PLC0415 - heavy
+    from worker.jobs.job_file import read_jobs  # noqa: PLC0415 - heavy
     from worker.settings import Settings  # noqa: PLC0415
 
     yield from read_jobs(example_lines(), Settings.from_env(stage.environ))
@@ -88,7 +88,7 @@ def _run(stage: Stage, lines: Sequence[JobLine]) -> list[_Row]:
     """Enqueue the jobs and look on until each has an outcome; gives one row a line."""
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn  # noqa: PLC0415
 
-    from worker.producer import Producer  # noqa: PLC0415 - heavy
+    from worker.client.producer import Producer  # noqa: PLC0415 - heavy
     from worker.settings import Settings  # noqa: PLC0415
 
     settings = Settings.from_env(stage.environ)

@@ -16,10 +16,10 @@ from worker.cli.output import fail, note, say, say_json, stderr_console
 from worker.cli.result import show_results
 
 if TYPE_CHECKING:
-    from worker.handle import JobHandle
-    from worker.job import Job
-    from worker.job_file import BadLine
-    from worker.producer import Producer
+    from worker.client.handle import JobHandle
+    from worker.client.producer import Producer
+    from worker.jobs.job import Job
+    from worker.jobs.job_file import BadLine
     from worker.settings import Settings
 
 __all__ = ["enqueue"]
@@ -85,7 +85,7 @@ def enqueue(
 
     All lines of a file are checked first: when one is bad, nothing is enqueued.
     """
-    from worker.job import Job  # noqa: PLC0415 - heavy
+    from worker.jobs.job import Job  # noqa: PLC0415 - heavy
     from worker.settings import Settings  # noqa: PLC0415
 
     single = (kind, payload, key, skip, business_entity, options)
@@ -117,7 +117,7 @@ def _checked(
     settings: Settings, file: str, site: str | None, *, skip_invalid: bool, as_json: bool
 ) -> list[tuple[int | None, Job]]:
     """Read and check a whole file; ends the command when a line is bad and none may be skipped."""
-    from worker.job_file import JobLine, read_jobs  # noqa: PLC0415 - heavy
+    from worker.jobs.job_file import JobLine, read_jobs  # noqa: PLC0415 - heavy
 
     good: list[JobLine] = []
     bad: list[BadLine] = []
@@ -150,8 +150,8 @@ def _send(
     settings: Settings, jobs: Sequence[tuple[int | None, Job]], *, quiet: bool, as_json: bool
 ) -> tuple[list[str], int]:
     """Enqueue, print what was accepted; gives the ids, and how many keys were taken."""
+    from worker.client.producer import Producer  # noqa: PLC0415 - heavy
     from worker.errors import JobConflictError  # noqa: PLC0415 - with the producer
-    from worker.producer import Producer  # noqa: PLC0415 - heavy
 
     ids: list[str] = []
     conflicts = 0

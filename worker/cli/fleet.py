@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from worker.cli.desk import desk, moment, table
+from worker.cli.operator_client import moment, operator, table
 from worker.cli.output import say_json
 
 if TYPE_CHECKING:
@@ -27,9 +27,9 @@ def workers(
     A process tells every five seconds that it is there; one that was lost is listed ten minutes
     more.
     """
-    from worker.operator.span import spell_ms  # noqa: PLC0415 - heavy
+    from worker.operator.durations import spell_ms  # noqa: PLC0415 - heavy
 
-    with desk() as opened:
+    with operator() as opened:
         found, now_ms = opened.workers(), opened.now_ms()
     if as_json:
         for one in found:
@@ -60,9 +60,9 @@ def queues(
     ] = False,
 ) -> None:
     """List the queues: waiting, delayed and running jobs."""
-    from worker.operator.span import spell_ms  # noqa: PLC0415 - heavy
+    from worker.operator.durations import spell_ms  # noqa: PLC0415 - heavy
 
-    with desk() as opened:
+    with operator() as opened:
         found, now_ms = opened.queues(), opened.now_ms()
     if as_json:
         for one in found:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from worker.cli.output import fail
-from worker.job_file import JsonError, parse_json
+from worker.jobs.job_file import JsonError, parse_json
 
 __all__ = ["kind_of", "read_ids", "read_lines", "read_object"]
 

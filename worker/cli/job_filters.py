@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Final
 import typer
 
 from worker.cli.complete import complete_kind, complete_site, complete_state
-from worker.cli.desk import point_in_time
 from worker.cli.inputs import kind_of
+from worker.cli.operator_client import point_in_time
 from worker.cli.output import fail
 
 if TYPE_CHECKING:

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
-from worker.cli.desk import desk, examples, facts, moment, table
 from worker.cli.exits import Exit
 from worker.cli.job_filters import (
     LIVING,
@@ -25,11 +24,12 @@ from worker.cli.job_filters import (
     Where,
     query_of,
 )
+from worker.cli.operator_client import examples, facts, moment, operator, table
 from worker.cli.output import fail, note, say, say_json, stderr_console
 
 if TYPE_CHECKING:
     from worker.engine.record import Record
-    from worker.operator import Operator
+    from worker.operator import OperatorClient
 
 __all__ = ["jobs"]
 
@@ -66,7 +66,7 @@ def list_jobs(
         states=state or STATES, site=site, kind=kind, key=key, page_id=page, code=code,
         since=since, until=until, where=where, limit=limit,
     )  # fmt: skip
-    with desk() as opened:
+    with operator() as opened:
         found = opened.find(query)
     if as_json:
         for record in found.records:
@@ -94,7 +94,7 @@ def show_job(
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
     """Show a job: its state, what happened to it, what it came to, what it carries (masked)."""
-    with desk() as opened:
+    with operator() as opened:
         shown = _whole(opened, job_id, reveal=reveal)
     if as_json:
         say_json(shown)
@@ -143,7 +143,7 @@ def cancel_jobs(
         fail("name JOB_IDs, or give a filter such as --site acme-test or --state queued.")
     if job_ids and (state or any(filters.values())):
         fail("name JOB_IDs, or give filters; not both.")
-    with desk() as opened:
+    with operator() as opened:
         ids = list(dict.fromkeys(job_ids or ()))
         if not ids:
             found = opened.find(query_of(states=state or LIVING, limit=limit, **filters))
@@ -160,7 +160,7 @@ def cancel_jobs(
         raise typer.Exit(_cancel(opened, ids, as_json))
 
 
-def _cancel(opened: Operator, ids: Sequence[str], as_json: bool) -> Exit:
+def _cancel(opened: OperatorClient, ids: Sequence[str], as_json: bool) -> Exit:
     from worker.errors import ResultMissingError  # noqa: PLC0415 - with the desk
 
     worst = Exit.OK
@@ -181,7 +181,7 @@ def _cancel(opened: Operator, ids: Sequence[str], as_json: bool) -> Exit:
     return worst
 
 
-def _foretell(opened: Operator, ids: Sequence[str], as_json: bool) -> None:
+def _foretell(opened: OperatorClient, ids: Sequence[str], as_json: bool) -> None:
     """Say what a cancel would do to each, by its state now."""
     for job_id, state in opened.states(ids).items():
         would = _CANCEL.get(state or "missing", "nothing: it has ended")
@@ -200,7 +200,7 @@ _CANCEL: Final = {
 }
 
 
-def _whole(opened: Operator, job_id: str, *, reveal: bool) -> dict[str, Any]:
+def _whole(opened: OperatorClient, job_id: str, *, reveal: bool) -> dict[str, Any]:
     from worker.operator.payload import masked_outcome  # noqa: PLC0415 - with the desk
 
     record, events = opened.story(job_id)

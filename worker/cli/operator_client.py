@@ -1,4 +1,4 @@
-"""What the operator's commands share: the desk, tables, examples, points in time."""
+"""What the operator's commands share: the operator, tables, examples, points in time."""
 
 from __future__ import annotations
 
@@ -13,26 +13,26 @@ from typing import TYPE_CHECKING
 from worker.cli.output import fail, note, say
 
 if TYPE_CHECKING:
-    from worker.operator import Operator
+    from worker.operator import OperatorClient
 
-__all__ = ["desk", "examples", "facts", "moment", "point_in_time", "table"]
+__all__ = ["examples", "facts", "moment", "operator", "point_in_time", "table"]
 
 
 @contextmanager
-def desk() -> Iterator[Operator]:
+def operator() -> Iterator[OperatorClient]:
     """Open an operator's desk; the audit list names who types.
 
     Raises:
         SettingsError: a setting is missing or wrong.
     """
-    from worker.operator import Operator  # noqa: PLC0415 - heavy
+    from worker.operator import OperatorClient  # noqa: PLC0415 - heavy
     from worker.settings import Settings  # noqa: PLC0415
 
     try:
         who = f"cli {getpass.getuser()}"
     except OSError:  # a container may run as a user without a name
         who = "cli"
-    with Operator(Settings.from_env(), who=who) as opened:
+    with OperatorClient(Settings.from_env(), who=who) as opened:
         yield opened
 
 
@@ -47,7 +47,7 @@ def point_in_time(text: str | None, option: str) -> int | None:
     Raises:
         typer.Exit: it is neither (code 2).
     """
-    from worker.operator.span import parse_since  # noqa: PLC0415 - with the desk
+    from worker.operator.durations import parse_since  # noqa: PLC0415 - with the desk
 
     if text is None:
         return None

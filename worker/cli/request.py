@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from worker.api import ApiAnswer, ApiRequest
     from worker.operations import Operation
     from worker.settings import Settings
-    from worker.sites import Site
+    from worker.settings.site import Site
 
 __all__ = ["request"]
 
@@ -63,7 +63,7 @@ def request(
     Then the answer is shown. Nothing is queued or repeated; the API key is masked.
     """
     from worker.api import build_request  # noqa: PLC0415 - heavy
-    from worker.job import Job, idempotency_key  # noqa: PLC0415
+    from worker.jobs.job import Job, idempotency_key  # noqa: PLC0415
     from worker.operations import operation  # noqa: PLC0415
 
     settings = _settings()

@@ -14,7 +14,7 @@ from worker.cli.inputs import read_ids
 from worker.cli.output import fail, say, say_json
 
 if TYPE_CHECKING:
-    from worker.results import JobResult, ResultReader
+    from worker.client.result_reader import JobResult, ResultReader
     from worker.settings import Settings
 
 __all__ = ["line_of", "result", "show_results"]
@@ -70,7 +70,7 @@ def show_results(
     Returns:
         The exit code: that of the worst job.
     """
-    from worker.results import ResultReader  # noqa: PLC0415 - heavy
+    from worker.client.result_reader import ResultReader  # noqa: PLC0415 - heavy
 
     deadline = None if wait_s is None else time.monotonic() + wait_s
     worst = 0

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from worker.cli.desk import examples
+from worker.cli.operator_client import examples
 from worker.cli.output import say, say_json
 from worker.cli.result import line_of
 
@@ -51,7 +51,7 @@ def follow(
     An ending counts as handled when the next one is asked for; what was printed last may
     therefore come once more.
     """
-    from worker.results import ResultReader  # noqa: PLC0415 - heavy
+    from worker.client.result_reader import ResultReader  # noqa: PLC0415 - heavy
 
     with ResultReader.from_env() as reader:
         begin = "0" if start == "oldest" else "$"

@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from worker.cli.complete import complete_site
-from worker.cli.desk import desk, examples, facts, moment, table
+from worker.cli.operator_client import examples, facts, moment, operator, table
 from worker.cli.output import fail, say_json
 
 if TYPE_CHECKING:
-    from worker.operator import Operator, SiteState
+    from worker.operator import OperatorClient, SiteState
 
 __all__ = ["sites"]
 
@@ -28,7 +28,7 @@ Json = Annotated[bool, typer.Option("--json", help="Print JSON, one object for e
 @sites.command("list", epilog=examples("sites list", "sites list --json"))
 def list_sites(*, as_json: Json = False) -> None:
     """List the sites that workers know, with budget, backlog and state."""
-    with desk() as opened:
+    with operator() as opened:
         found, now_ms = opened.sites(), opened.now_ms()
     if as_json:
         for one in found:
@@ -49,7 +49,7 @@ def list_sites(*, as_json: Json = False) -> None:
 @sites.command("show", epilog=examples("sites show acme-test"))
 def show_site(site: Name, *, as_json: Json = False) -> None:
     """Show one site."""
-    with desk() as opened:
+    with operator() as opened:
         one, now_ms = _site(opened, site), opened.now_ms()
     _show(one, now_ms, as_json)
 
@@ -62,7 +62,7 @@ def pause_site(
     as_json: Json = False,
 ) -> None:
     """Hand out no more jobs of a site. They stay in their lines; running ones end."""
-    with desk() as opened:
+    with operator() as opened:
         _site(opened, site)
         opened.pause(site, reason=reason)
         one, now_ms = _site(opened, site), opened.now_ms()
@@ -72,7 +72,7 @@ def pause_site(
 @sites.command("resume", epilog=examples("sites resume acme-test"))
 def resume_site(site: Name, *, as_json: Json = False) -> None:
     """Hand out the jobs of a paused or parked site again."""
-    with desk() as opened:
+    with operator() as opened:
         _site(opened, site)
         opened.resume(site)
         one, now_ms = _site(opened, site), opened.now_ms()
@@ -94,7 +94,7 @@ def rate_site(
 ) -> None:
     """Change a site's pace for the whole fleet, at once; it outlives restarts of workers."""
     calls = None if rate == "settings" else _number(rate)
-    with desk() as opened:
+    with operator() as opened:
         _site(opened, site)
         opened.set_rate(site, calls)
         one, now_ms = _site(opened, site), opened.now_ms()
@@ -129,7 +129,7 @@ def _number(text: str) -> float:
     return value
 
 
-def _site(opened: Operator, name: str) -> SiteState:
+def _site(opened: OperatorClient, name: str) -> SiteState:
     known = {one.name: one for one in opened.sites()}
     if name not in known:
         fail(f"there is no such SITE. Use {', '.join(known) or 'one once a worker has started'}.")

@@ -16,9 +16,9 @@ if TYPE_CHECKING:
     from rich.console import RenderableType
 
     from worker.engine.keys import Keyspace
-    from worker.observe.figures import Times
-    from worker.observe.queue_figures import QueueFigures
-    from worker.observe.series import Point
+    from worker.metrics.counts import Times
+    from worker.metrics.gauges import QueueFigures
+    from worker.metrics.minutes import Point
 
 __all__ = ["stats"]
 
@@ -65,8 +65,8 @@ def stats(
 
 
 def _look(client: redis.Redis, keyspace: Keyspace, minutes: int) -> dict[str, Any]:
-    from worker.observe.queue_figures import read_queue  # noqa: PLC0415 - heavy
-    from worker.observe.series import read_series  # noqa: PLC0415 - heavy
+    from worker.metrics.gauges import read_queue  # noqa: PLC0415 - heavy
+    from worker.metrics.minutes import read_series  # noqa: PLC0415 - heavy
     from worker.operator.worker_state import read_workers  # noqa: PLC0415 - heavy
 
     queue = read_queue(client, keyspace)
@@ -119,7 +119,7 @@ def summary(
     Returns:
         What `--json` prints; docs/cli.md has its shape.
     """
-    from worker.observe.series import merge  # noqa: PLC0415 - heavy
+    from worker.metrics.minutes import merge  # noqa: PLC0415 - heavy
 
     places = sorted({(one.site, one.kind) for one in points})
     starts = sorted({one.minute_ms for one in points})

@@ -37,7 +37,7 @@ def worker(
 
     At shutdown jobs that run get the grace to end; what is left goes back to the head of its line.
     """
-    from worker import fleet  # noqa: PLC0415 - heavy
+    from worker.process import fleet  # noqa: PLC0415 - heavy
     from worker.settings import Settings  # noqa: PLC0415
 
     grace_s = Settings.from_env().grace_s if grace is None else grace

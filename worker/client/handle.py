@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING, Any
 
 from worker.engine.record import JobState
 from worker.errors import JobFailedError, JobHeldError, ResultExpiredError
-from worker.job_result import JobResult
+from worker.jobs.job_result import JobResult
 
 if TYPE_CHECKING:
-    from worker.results import AsyncResultReader, ResultReader
+    from worker.client.result_reader import AsyncResultReader, ResultReader
 
 __all__ = ["AsyncJobHandle", "JobHandle"]
 

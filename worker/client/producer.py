@@ -15,18 +15,18 @@ from typing import Any, Literal, Self
 import redis
 import redis.asyncio
 
-from worker.batch import prepare_many
-from worker.engine import crash
+from worker.client.handle import AsyncJobHandle, JobHandle
+from worker.client.producer_span import sending
+from worker.client.result_reader import AsyncResultReader, ResultReader
+from worker.engine import crash_points
 from worker.engine.connection import PRODUCER, connect, connect_async
-from worker.engine.entry import Accepted, Entry, entry_of
+from worker.engine.enqueue import Accepted, Entry, entry_of
 from worker.engine.intake import CALL_S, take_in, take_in_async
 from worker.engine.keys import Keyspace
 from worker.engine.scripts import AsyncScripts, Scripts
 from worker.errors import JobConflictError
-from worker.handle import AsyncJobHandle, JobHandle
-from worker.job import QUEUE, Job
-from worker.observe.sending import sending
-from worker.results import AsyncResultReader, ResultReader
+from worker.jobs.batch import prepare_many
+from worker.jobs.job import QUEUE, Job
 from worker.settings import Settings
 
 __all__ = ["AsyncProducer", "Producer"]
@@ -184,9 +184,9 @@ class Producer:
         jobs = list(jobs)
         with sending(jobs, QUEUE) as trace:
             entries = _entries(jobs, self.keyspace, trace)
-            crash.point("producer_before_enqueue")
+            crash_points.point("producer_before_enqueue")
             words = take_in(self._scripts, entries, call_s=CALL_S)
-            crash.point("producer_after_enqueue")
+            crash_points.point("producer_after_enqueue")
         _refuse_conflicts(jobs, words, report_conflicts)
         return [
             JobHandle(

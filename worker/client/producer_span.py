@@ -13,7 +13,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
-    from worker.job import Job
+    from worker.jobs.job import Job
 
 __all__ = ["NOT_TRACED", "OPTION", "SYSTEM", "sending"]
 

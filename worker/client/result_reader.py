@@ -19,16 +19,16 @@ from typing import Any, Final, Self
 import redis
 import redis.asyncio
 
-from worker.engine.away import speaking_to_redis
+from worker.engine.background_loop import BackgroundLoop
 from worker.engine.connection import PRODUCER, connect, connect_async
 from worker.engine.keys import Keyspace
-from worker.engine.loop_thread import LoopThread
 from worker.engine.record import Record, read_records, read_records_async
+from worker.engine.redis_errors import speaking_to_redis
 from worker.engine.scripts import AsyncScripts, Scripts
 from worker.engine.stream import CLAIM_S, AsyncFollower, Follower
 from worker.engine.waiters import Waiters
 from worker.errors import ResultMissingError, ResultTimeoutError
-from worker.job_result import Failure, HostedPage, JobResult
+from worker.jobs.job_result import Failure, HostedPage, JobResult
 from worker.settings import Settings
 
 __all__ = [
@@ -73,7 +73,7 @@ class ResultReader:
         self._settings = settings
         self._keyspace = Keyspace(settings.namespace, settings.shards)
         self._client: redis.Redis = connect(settings.redis, PRODUCER)
-        self._loop = LoopThread()
+        self._loop = BackgroundLoop()
         self._waiters: Waiters | None = None
 
     @classmethod

@@ -14,7 +14,7 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.responses import PlainTextResponse, RedirectResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from worker.dashboard.house import House
+from worker.dashboard.dashboard import Dashboard
 from worker.dashboard.options import is_loopback
 from worker.dashboard.sessions import LIFE_S, Session
 
@@ -44,12 +44,12 @@ class Gate:
 
     Args:
         app: the pages.
-        house: options and sessions.
+        dashboard: options and sessions.
     """
 
-    def __init__(self, app: ASGIApp, house: House) -> None:
+    def __init__(self, app: ASGIApp, dashboard: Dashboard) -> None:
         self._app = app
-        self._house = house
+        self._dashboard = dashboard
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request."""
@@ -64,7 +64,7 @@ class Gate:
                 answer = MutableHeaders(scope=message)
                 for name, value in _HEADERS.items():
                     answer[name] = value
-                if self._house.options.https:
+                if self._dashboard.options.https:
                     answer["strict-transport-security"] = "max-age=31536000"
                 if fresh is not None:
                     answer.append("set-cookie", self.cookie(fresh))
@@ -73,10 +73,10 @@ class Gate:
         session = self._session(headers)
         refusal = self._refuse(scope, headers, session)
         if refusal is None:
-            if session is None and self._house.options.is_open:
-                session = self._house.sessions.passing("dashboard")
+            if session is None and self._dashboard.options.is_open:
+                session = self._dashboard.sessions.passing("dashboard")
                 if "text/html" in headers.get("accept", ""):
-                    session = fresh = self._house.sessions.begin("dashboard")
+                    session = fresh = self._dashboard.sessions.begin("dashboard")
             if session is None and not scope["path"].startswith(_OPEN):
                 refusal = _ask_to_log_in(scope, headers)
             scope.setdefault("state", {})["session"] = session
@@ -85,7 +85,7 @@ class Gate:
 
     def cookie(self, session: Session | None) -> str:
         """Write the cookie of a session; None takes it away."""
-        https = self._house.options.https
+        https = self._dashboard.options.https
         value, age = ("", 0) if session is None else (session.id, round(LIFE_S))
         secure = "; Secure" if https else ""
         return (
@@ -95,7 +95,7 @@ class Gate:
 
     def _refuse(self, scope: Scope, headers: Headers, session: Session | None) -> Response | None:
         host = _host(headers)
-        if self._house.options.is_open and not is_loopback(host):
+        if self._dashboard.options.is_open and not is_loopback(host):
             # Another name that leads here (DNS rebinding) is not to be trusted without a password.
             text = "This dashboard has no password and is for http://localhost or 127.0.0.1 only."
             return PlainTextResponse(text, 421)
@@ -108,19 +108,19 @@ class Gate:
         return None
 
     def _session(self, headers: Headers) -> Session | None:
-        token = self._house.options.token
+        token = self._dashboard.options.token
         scheme, _, given = headers.get("authorization", "").partition(" ")
         if scheme:
             right = token is not None and scheme.lower() == "bearer" and is_right(given, token)
-            program = self._house.sessions.passing("dashboard (token)", is_program=True)
+            program = self._dashboard.sessions.passing("dashboard (token)", is_program=True)
             return program if right else None
         cookie = SimpleCookie()
         try:
             cookie.load(headers.get("cookie", ""))
         except CookieError:
             return None
-        found = cookie.get(cookie_name(self._house.options.https))
-        return self._house.sessions.find(found.value if found is not None else None)
+        found = cookie.get(cookie_name(self._dashboard.options.https))
+        return self._dashboard.sessions.find(found.value if found is not None else None)
 
 
 def cookie_name(https: bool) -> str:

@@ -11,8 +11,8 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
-from worker.dashboard.gate import is_right
-from worker.dashboard.house import House, session_of
+from worker.dashboard.access import is_right
+from worker.dashboard.dashboard import Dashboard, session_of
 
 __all__ = ["Form", "Handler", "action", "back", "page", "read_form"]
 
@@ -24,22 +24,25 @@ Form = dict[str, list[str]]
 Handler = Callable[[Request], Awaitable[Response]]
 
 
-def page(house: House, show: Callable[[House, Request], Response]) -> Handler:
+def page(dashboard: Dashboard, show: Callable[[Dashboard, Request], Response]) -> Handler:
     """Make a page out of a function that may block."""
 
     async def shown(request: Request) -> Response:
-        return await run_in_threadpool(show, house, request)
+        return await run_in_threadpool(show, dashboard, request)
 
     return shown
 
 
 def action(
-    house: House, move: Callable[[House, Request, Form], Response], *, changes: bool = True
+    dashboard: Dashboard,
+    move: Callable[[Dashboard, Request, Form], Response],
+    *,
+    changes: bool = True,
 ) -> Handler:
     """Make a move out of a function that may block; its form must hold the session's secret.
 
     Args:
-        house: the dashboard.
+        dashboard: the dashboard.
         move: what to do with the form.
         changes: whether read-only forbids it.
     """
@@ -49,9 +52,9 @@ def action(
         session = session_of(request)
         if not session.is_program and not is_right(one(form, "csrf"), session.csrf):
             raise HTTPException(403, "The form was too old. Go back, load the page again.")
-        if changes and house.options.read_only:
+        if changes and dashboard.options.read_only:
             raise HTTPException(403, "This dashboard only shows: it is read-only.")
-        return await run_in_threadpool(move, house, request, form)
+        return await run_in_threadpool(move, dashboard, request, form)
 
     return moved
 

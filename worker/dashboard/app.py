@@ -13,10 +13,10 @@ from starlette.responses import Response
 from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 
-from worker.dashboard import jobs, login, overview, set_aside, sites
+from worker.dashboard import dead_letters, jobs, login, overview, sites
+from worker.dashboard.access import Gate
 from worker.dashboard.action import page
-from worker.dashboard.gate import Gate
-from worker.dashboard.house import House
+from worker.dashboard.dashboard import Dashboard
 from worker.dashboard.templating import render
 from worker.errors import BrokerError
 
@@ -31,46 +31,50 @@ _TITLES: Final = {
 }  # fmt: skip
 
 
-def create_app(house: House) -> Starlette:
+def create_app(dashboard: Dashboard) -> Starlette:
     """Put the pages together.
 
     Args:
-        house: options, desk and sessions.
+        dashboard: options, desk and sessions.
     """
 
     async def refused(request: Request, error: Exception) -> Response:
         status = error.status_code if isinstance(error, HTTPException) else 500
         text = error.detail if isinstance(error, HTTPException) else ""
-        answer = _problem(house, request, status, text)
+        answer = _problem(dashboard, request, status, text)
         if isinstance(error, HTTPException) and error.headers:
             answer.headers.update(error.headers)
         return answer
 
     async def away(request: Request, error: Exception) -> Response:
-        return _problem(house, request, 503, f"{error.args[0]}. Nothing was changed; try again.")
+        return _problem(
+            dashboard, request, 503, f"{error.args[0]}. Nothing was changed; try again."
+        )
 
     return Starlette(
         routes=[
             Mount("/static", app=StaticFiles(directory=_STATIC)),
-            *login.routes(house),
-            *overview.routes(house),
-            *jobs.routes(house),
-            *sites.routes(house),
-            *set_aside.routes(house),
-            Route("/audit", page(house, _audit), methods=["GET"]),
+            *login.routes(dashboard),
+            *overview.routes(dashboard),
+            *jobs.routes(dashboard),
+            *sites.routes(dashboard),
+            *dead_letters.routes(dashboard),
+            Route("/audit", page(dashboard, _audit), methods=["GET"]),
         ],
-        middleware=[Middleware(Gate, house=house)],
+        middleware=[Middleware(Gate, dashboard=dashboard)],
         exception_handlers={HTTPException: refused, BrokerError: away, Exception: refused},
     )
 
 
-def _audit(house: House, request: Request) -> Response:
-    entries = house.desk.audit.read(AUDIT_ROWS)
-    return render(house, request, "audit.html", entries=entries, counts=house.desk.counts())
+def _audit(dashboard: Dashboard, request: Request) -> Response:
+    entries = dashboard.operator.audit.read(AUDIT_ROWS)
+    return render(
+        dashboard, request, "audit.html", entries=entries, counts=dashboard.operator.counts()
+    )
 
 
-def _problem(house: House, request: Request, status: int, text: str) -> Response:
+def _problem(dashboard: Dashboard, request: Request, status: int, text: str) -> Response:
     title = _TITLES.get(status, "That did not work")
     if status == 500:
         text = "The log of this process says more."
-    return render(house, request, "problem.html", status=status, title=title, text=text)
+    return render(dashboard, request, "problem.html", status=status, title=title, text=text)

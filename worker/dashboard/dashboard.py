@@ -1,4 +1,4 @@
-"""What every page needs: the desk, the options, the sessions."""
+"""What every page needs: the operator, the options, the sessions."""
 
 from __future__ import annotations
 
@@ -9,27 +9,27 @@ from starlette.requests import Request
 
 from worker.dashboard.options import Options
 from worker.dashboard.sessions import Doorkeeper, Session, Sessions
-from worker.operator import Operator
+from worker.operator import OperatorClient
 from worker.settings import Settings
 
-__all__ = ["House", "session_of"]
+__all__ = ["Dashboard", "session_of"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class House:
+class Dashboard:
     """One dashboard.
 
     Attributes:
         options: how it is served.
         settings: sites and the window.
-        desk: looks and moves.
+        operator: looks and moves.
         sessions, doorkeeper: who is in.
         stopping: set when the process is asked to end.
     """
 
     options: Options
     settings: Settings
-    desk: Operator
+    operator: OperatorClient
     sessions: Sessions = field(default_factory=Sessions)
     doorkeeper: Doorkeeper = field(default_factory=Doorkeeper)
     stopping: threading.Event = field(default_factory=threading.Event)

@@ -13,13 +13,13 @@ from starlette.routing import Route
 
 from schemas import KINDS
 from worker.dashboard.action import Form, action, back, one, page
-from worker.dashboard.house import House, session_of
+from worker.dashboard.dashboard import Dashboard, session_of
 from worker.dashboard.templating import render
 from worker.errors import ResultError
 from worker.operator import SetAside
+from worker.operator.dead_letters import Which
+from worker.operator.durations import parse_since
 from worker.operator.filters import Filter
-from worker.operator.set_aside import Which
-from worker.operator.span import parse_since
 
 __all__ = ["routes"]
 
@@ -30,37 +30,39 @@ ROWS: Final = 200
 _FIELDS: Final = ("site", "kind", "code", "reason", "since")
 
 
-def routes(house: House) -> list[Route]:
+def routes(dashboard: Dashboard) -> list[Route]:
     """Give `/dead`, `/held` and their moves."""
     return [
         route
         for which in ("dead", "held")
         for route in (
-            Route(f"/{which}", page(house, _list), methods=["GET"]),
-            Route(f"/{which}/plan", action(house, _plan), methods=["POST"]),
-            Route(f"/{which}/move", action(house, _move), methods=["POST"]),
+            Route(f"/{which}", page(dashboard, _list), methods=["GET"]),
+            Route(f"/{which}/plan", action(dashboard, _plan), methods=["POST"]),
+            Route(f"/{which}/move", action(dashboard, _move), methods=["POST"]),
         )
     ]
 
 
-def _list(house: House, request: Request) -> Response:
+def _list(dashboard: Dashboard, request: Request) -> Response:
     which = _which(request)
     given = {name: request.query_params.get(name, "").strip() for name in _FIELDS}
-    now_ms = house.desk.now_ms()
+    now_ms = dashboard.operator.now_ms()
     chosen, problem = _filter(given, now_ms)
-    seen = Filter().choose(house.desk.set_aside(which), LOOK_MAX)
+    seen = Filter().choose(dashboard.operator.set_aside(which), LOOK_MAX)
     fitting = [] if chosen is None else chosen.choose(seen, None)
-    names = sorted({site.name for site in house.desk.sites()} | set(house.settings.sites))
+    names = sorted(
+        {site.name for site in dashboard.operator.sites()} | set(dashboard.settings.sites)
+    )
     return render(
-        house, request, "aside.html", which=which, given=given, groups=_groups(which, fitting),
+        dashboard, request, "aside.html", which=which, given=given, groups=_groups(which, fitting),
         rows=[_row(entry) for entry in fitting[:ROWS]], total=len(fitting),
         shown=min(ROWS, len(fitting)),
         is_partial=len(seen) == LOOK_MAX, names=names, kinds=KINDS, now_ms=now_ms,
-        problem=problem, counts=house.desk.counts(), is_filtered=any(given.values()),
+        problem=problem, counts=dashboard.operator.counts(), is_filtered=any(given.values()),
     )  # fmt: skip
 
 
-def _plan(house: House, request: Request, form: Form) -> Response:
+def _plan(dashboard: Dashboard, request: Request, form: Form) -> Response:
     """Spell out what a move would do to each of the chosen jobs, and ask."""
     which, ids = _which(request), form.get("job", [])[:ROWS]
     session = session_of(request)
@@ -68,23 +70,23 @@ def _plan(house: House, request: Request, form: Form) -> Response:
         session.say("No job was chosen.", tone="bad")
         return back(f"/{which}")
     move = one(form, "move")
-    plans = list(house.desk.plan(ids, new_key=move == "replay-new").values())
+    plans = list(dashboard.operator.plan(ids, new_key=move == "replay-new").values())
     return render(
-        house, request, "plan.html", which=which, move=move, plans=plans, ids=ids,
-        accepted=[plan for plan in plans if plan.is_accepted], counts=house.desk.counts(),
+        dashboard, request, "plan.html", which=which, move=move, plans=plans, ids=ids,
+        accepted=[plan for plan in plans if plan.is_accepted], counts=dashboard.operator.counts(),
     )  # fmt: skip
 
 
-def _move(house: House, request: Request, form: Form) -> Response:
+def _move(dashboard: Dashboard, request: Request, form: Form) -> Response:
     which, move = _which(request), one(form, "move")
     session = session_of(request)
     done, refused = 0, []
     for job_id in form.get("job", [])[:ROWS]:
         try:
             if move == "discard":
-                house.desk.discard(job_id, who=session.who)
+                dashboard.operator.discard(job_id, who=session.who)
             else:
-                house.desk.replay(job_id, new_key=move == "replay-new", who=session.who)
+                dashboard.operator.replay(job_id, new_key=move == "replay-new", who=session.who)
             done += 1
         except ResultError as error:
             refused.append(str(error))

@@ -9,8 +9,8 @@ from dataclasses import dataclass, field
 from typing import Any, Final, Self
 
 from worker.errors import SettingsError
-from worker.secret import Secret
-from worker.variable import Variable
+from worker.settings.secret import Secret
+from worker.settings.variable import Variable
 
 __all__ = ["VARIABLES", "Options", "is_loopback"]
 

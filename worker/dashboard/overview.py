@@ -15,7 +15,7 @@ from starlette.routing import Route
 
 from schemas import KINDS
 from worker.dashboard.action import page
-from worker.dashboard.house import House, session_of
+from worker.dashboard.dashboard import Dashboard, session_of
 from worker.dashboard.snapshot import Snapshots
 from worker.dashboard.templating import fragment, render
 from worker.errors import BrokerError
@@ -28,11 +28,11 @@ EVERY_S: Final = 2.0
 STREAMS_MAX: Final = 64
 
 
-def routes(house: House) -> list[Route]:
+def routes(dashboard: Dashboard) -> list[Route]:
     """Give `/` and `/live`."""
-    live = Live(house)
+    live = Live(dashboard)
     return [
-        Route("/", page(house, live.show), methods=["GET"]),
+        Route("/", page(dashboard, live.show), methods=["GET"]),
         Route("/live", live.stream, methods=["GET"]),
     ]
 
@@ -41,21 +41,21 @@ class Live:
     """The overview of one dashboard.
 
     Args:
-        house: the dashboard.
+        dashboard: the dashboard.
     """
 
-    def __init__(self, house: House) -> None:
-        self._house = house
-        self._snapshots = Snapshots(house.desk)
+    def __init__(self, dashboard: Dashboard) -> None:
+        self._dashboard = dashboard
+        self._snapshots = Snapshots(dashboard.operator)
         self._streams = 0
 
-    def show(self, house: House, request: Request) -> Response:
+    def show(self, dashboard: Dashboard, request: Request) -> Response:
         """Show the whole page."""
         site, kind = _choice(request)
         seen = self._snapshots.get(site, kind)
-        names = sorted({one.name for one in seen.sites} | set(house.settings.sites))
+        names = sorted({one.name for one in seen.sites} | set(dashboard.settings.sites))
         return render(
-            house, request, "overview.html", seen=seen, site=site, kind=kind, names=names,
+            dashboard, request, "overview.html", seen=seen, site=site, kind=kind, names=names,
             kinds=KINDS, counts=seen.counts,
         )  # fmt: skip
 
@@ -73,12 +73,12 @@ class Live:
         session = session_of(request)
         site, kind = _choice(request)
         try:
-            while not (self._house.stopping.is_set() or await request.is_disconnected()):
-                if session.id and not self._house.sessions.is_alive(session):
+            while not (self._dashboard.stopping.is_set() or await request.is_disconnected()):
+                if session.id and not self._dashboard.sessions.is_alive(session):
                     yield _event("bye", "The session is over. Log in again.")
                     return
                 yield await run_in_threadpool(self._event, site, kind)
-                await _pause(self._house)
+                await _pause(self._dashboard)
         finally:
             self._streams -= 1
 
@@ -90,9 +90,9 @@ class Live:
         return _event("overview", fragment("live.html", seen=seen))
 
 
-async def _pause(house: House) -> None:
+async def _pause(dashboard: Dashboard) -> None:
     for _ in range(round(EVERY_S / 0.25)):
-        if house.stopping.is_set():
+        if dashboard.stopping.is_set():
             return
         await asyncio.sleep(0.25)
 

@@ -16,7 +16,7 @@ import uvicorn
 from starlette.concurrency import run_in_threadpool
 
 from worker.dashboard.app import create_app
-from worker.dashboard.house import House
+from worker.dashboard.dashboard import Dashboard
 from worker.errors import BrokerError
 
 __all__ = ["bind", "serve"]
@@ -49,9 +49,9 @@ def bind(host: str, port: int) -> socket.socket:
 class _Server(uvicorn.Server):
     """uvicorn that says when it is ready and ends the streams of events first."""
 
-    def __init__(self, house: House, url: str) -> None:
+    def __init__(self, dashboard: Dashboard, url: str) -> None:
         config = uvicorn.Config(
-            create_app(house),
+            create_app(dashboard),
             ws="none",
             lifespan="off",
             log_config=None,
@@ -62,7 +62,7 @@ class _Server(uvicorn.Server):
             timeout_graceful_shutdown=GRACE_S,
         )
         super().__init__(config)
-        self._house = house
+        self._dashboard = dashboard
         self._url = url
         self._recording: asyncio.Task[None] | None = None
 
@@ -75,7 +75,7 @@ class _Server(uvicorn.Server):
         yield
 
     def _stop(self) -> None:
-        self._house.stopping.set()
+        self._dashboard.stopping.set()
         self.should_exit = True
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
@@ -84,22 +84,22 @@ class _Server(uvicorn.Server):
         ready = {"event": "dashboard.ready", "url": self._url, "pid": os.getpid()}
         sys.stdout.write(json.dumps(ready) + "\n")
         sys.stdout.flush()
-        self._recording = asyncio.create_task(_record_depths(self._house), name="depths")
+        self._recording = asyncio.create_task(_record_depths(self._dashboard), name="depths")
 
 
-async def _record_depths(house: House) -> None:
+async def _record_depths(dashboard: Dashboard) -> None:
     """Note how deep the queue is, minute by minute: no worker may be there to do it."""
-    while not house.stopping.is_set():
+    while not dashboard.stopping.is_set():
         with contextlib.suppress(BrokerError):
-            await run_in_threadpool(house.desk.record_depth)
+            await run_in_threadpool(dashboard.operator.record_depth)
         for _ in range(round(RECORD_S / LOOK_S)):
-            if house.stopping.is_set():
+            if dashboard.stopping.is_set():
                 return
             await asyncio.sleep(LOOK_S)
 
 
-def serve(house: House, sock: socket.socket) -> None:
+def serve(dashboard: Dashboard, sock: socket.socket) -> None:
     """Run until SIGTERM or SIGINT."""
     host, port = sock.getsockname()[:2]
     url = f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
-    _Server(house, url).run(sockets=[sock])
+    _Server(dashboard, url).run(sockets=[sock])

@@ -11,7 +11,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from worker.dashboard.action import Form, action, back, one, page
-from worker.dashboard.house import House, session_of
+from worker.dashboard.dashboard import Dashboard, session_of
 from worker.dashboard.templating import render
 
 __all__ = ["routes"]
@@ -22,44 +22,44 @@ RATE_MAX: Final = 1_000_000
 REASON_MAX: Final = 200
 
 
-def routes(house: House) -> list[Route]:
+def routes(dashboard: Dashboard) -> list[Route]:
     """Give `/sites` and its moves."""
     return [
-        Route("/sites", page(house, _list), methods=["GET"]),
-        Route("/sites/{site}/{move}", action(house, _move), methods=["POST"]),
+        Route("/sites", page(dashboard, _list), methods=["GET"]),
+        Route("/sites/{site}/{move}", action(dashboard, _move), methods=["POST"]),
     ]
 
 
-def _list(house: House, request: Request) -> Response:
+def _list(dashboard: Dashboard, request: Request) -> Response:
     return render(
-        house, request, "sites.html", sites=house.desk.sites(), now_ms=house.desk.now_ms(),
-        counts=house.desk.counts(),
+        dashboard, request, "sites.html", sites=dashboard.operator.sites(),
+        now_ms=dashboard.operator.now_ms(), counts=dashboard.operator.counts(),
     )  # fmt: skip
 
 
-def _move(house: House, request: Request, form: Form) -> Response:
+def _move(dashboard: Dashboard, request: Request, form: Form) -> Response:
     site, move = request.path_params["site"], request.path_params["move"]
-    if site not in {known.name for known in house.desk.sites()}:
+    if site not in {known.name for known in dashboard.operator.sites()}:
         raise HTTPException(404, "No such site is known.")
     session = session_of(request)
     if move == "pause":
         reason = one(form, "reason")[:REASON_MAX] or "paused by hand"
-        house.desk.pause(site, reason=reason, who=session.who)
+        dashboard.operator.pause(site, reason=reason, who=session.who)
         session.say(f"{site} is paused. Its jobs stay in their lines; those that run will end.")
     elif move == "resume":
-        resumed = house.desk.resume(site, who=session.who)
+        resumed = dashboard.operator.resume(site, who=session.who)
         session.say(f"{site} goes on." if resumed else f"Nothing held {site} back.")
     elif move == "rate":
-        _set_rate(house, request, form, site)
+        _set_rate(dashboard, request, form, site)
     else:
         raise HTTPException(404, "There is no such move.")
     return back("/sites")
 
 
-def _set_rate(house: House, request: Request, form: Form, site: str) -> None:
+def _set_rate(dashboard: Dashboard, request: Request, form: Form, site: str) -> None:
     session = session_of(request)
     if one(form, "to") == "settings":
-        house.desk.set_rate(site, None, who=session.who)
+        dashboard.operator.set_rate(site, None, who=session.who)
         session.say(f"{site} goes at the pace of the settings.")
         return
     try:
@@ -69,5 +69,5 @@ def _set_rate(house: House, request: Request, form: Form, site: str) -> None:
     if not 0 <= rate <= RATE_MAX:
         session.say("The rate is a number of calls a minute from 0.", tone="bad")
         return
-    house.desk.set_rate(site, rate, who=session.who)
+    dashboard.operator.set_rate(site, rate, who=session.who)
     session.say(f"{site} goes at {rate:g} calls a minute." if rate else f"{site} has no limit.")

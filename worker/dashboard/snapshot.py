@@ -10,10 +10,10 @@ from dataclasses import dataclass
 from typing import Final
 
 from worker.dashboard.chart import Bars, Lines, bars, levels, lines
-from worker.observe.depths import Depth
-from worker.observe.figures import Times
-from worker.observe.series import Point, merge
-from worker.operator import Operator, SiteState
+from worker.metrics.counts import Times
+from worker.metrics.gauge_minutes import Depth
+from worker.metrics.minutes import Point, merge
+from worker.operator import OperatorClient, SiteState
 from worker.operator.broker_health import BrokerHealth
 from worker.operator.queue_state import QueueState
 from worker.operator.worker_state import WorkerState
@@ -32,7 +32,7 @@ class Snapshot:
 
     Attributes:
         now_ms: Redis time of the reading, Unix ms.
-        queues, workers, sites, health, counts: as `Operator` gives them.
+        queues, workers, sites, health, counts: as `OperatorClient` gives them.
         hour: all that workers did in the last hour, or None when they did nothing.
         minute: the same of the last whole minute.
         rows: the hour of each site and kind, in order.
@@ -100,34 +100,34 @@ class Snapshot:
         return [one for one in self.sites if one.state(self.now_ms) in {"parked", "paused"}]
 
 
-def take(desk: Operator, site: str | None = None, kind: str | None = None) -> Snapshot:
+def take(operator: OperatorClient, site: str | None = None, kind: str | None = None) -> Snapshot:
     """Read everything the overview shows.
 
     Args:
-        desk: the looks.
+        operator: the looks.
         site: figures of this one alone; of all when None.
         kind: the same of what ran; what waits is told apart by site alone.
 
     Raises:
         BrokerUnavailableError: Redis is away.
     """
-    now_ms = desk.now_ms()
+    now_ms = operator.now_ms()
     points = [
         one
-        for one in desk.series(MINUTES)
+        for one in operator.series(MINUTES)
         if site in {None, one.site} and kind in {None, one.kind}
     ]
     this_minute = now_ms - now_ms % MINUTE_MS
     minutes = [this_minute - MINUTE_MS * ago for ago in reversed(range(MINUTES))]
     by_minute = _by_minute(points)
-    depths = {one.minute_ms: one for one in desk.depths(MINUTES)}
+    depths = {one.minute_ms: one for one in operator.depths(MINUTES)}
     return Snapshot(
         now_ms=now_ms,
-        queues=desk.queues(),
-        workers=desk.workers(),
-        sites=desk.sites(),
-        health=desk.health(),
-        counts=desk.counts(),
+        queues=operator.queues(),
+        workers=operator.workers(),
+        sites=operator.sites(),
+        health=operator.health(),
+        counts=operator.counts(),
         hour=merge(points),
         minute=by_minute.get(this_minute - MINUTE_MS),
         rows=_by_place(points),
@@ -161,11 +161,11 @@ class Snapshots:
     """Takes a snapshot at most every `FRESH_S` seconds for each choice of site and kind.
 
     Args:
-        desk: the looks.
+        operator: the looks.
     """
 
-    def __init__(self, desk: Operator) -> None:
-        self._desk = desk
+    def __init__(self, operator: OperatorClient) -> None:
+        self._operator = operator
         self._lock = threading.Lock()
         self._kept: dict[tuple[str | None, str | None], tuple[float, Snapshot]] = {}
 
@@ -175,7 +175,7 @@ class Snapshots:
             at, kept = self._kept.get((site, kind), (0.0, None))
             if kept is not None and time.monotonic() - at < FRESH_S:
                 return kept
-            fresh = take(self._desk, site, kind)
+            fresh = take(self._operator, site, kind)
             now = time.monotonic()
             self._kept = {
                 choice: one for choice, one in self._kept.items() if now - one[0] < FRESH_S

@@ -10,9 +10,9 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from starlette.requests import Request
 from starlette.responses import HTMLResponse
 
-from worker import __version__
-from worker.dashboard.house import House
-from worker.operator.span import spell_ms
+from worker.dashboard.dashboard import Dashboard
+from worker.operator.durations import spell_ms
+from worker.version import __version__
 
 __all__ = ["fragment", "render"]
 
@@ -73,12 +73,12 @@ def fragment(name: str, **values: Any) -> str:
 
 
 def render(
-    house: House, request: Request, name: str, *, status: int = 200, **values: Any
+    dashboard: Dashboard, request: Request, name: str, *, status: int = 200, **values: Any
 ) -> HTMLResponse:
     """Render a page.
 
     Args:
-        house: the dashboard.
+        dashboard: the dashboard.
         request: what is answered.
         name: file name of the template.
         status: HTTP status.
@@ -90,9 +90,9 @@ def render(
         "session": session,
         "csrf": session.csrf if session is not None else "",
         "flash": session.said() if session is not None else [],
-        "read_only": house.options.read_only,
-        "may_reveal": house.options.reveal,
-        "has_login": not house.options.is_open,
+        "read_only": dashboard.options.read_only,
+        "may_reveal": dashboard.options.reveal,
+        "has_login": not dashboard.options.is_open,
         "version": __version__,
         "counts": {"dead": 0, "held": 0},
         **values,

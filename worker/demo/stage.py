@@ -21,9 +21,9 @@ from types import TracebackType
 from typing import Any, Self
 from urllib.parse import urlsplit
 
-from worker.embedded import EmbeddedBroker
+from worker.demo.embedded import EmbeddedBroker
 from worker.errors import WorkerError
-from worker.observe.events import WORKER_STARTED
+from worker.logs.events import WORKER_STARTED
 
 __all__ = ["FAULTS", "Child", "ChildError", "Stage", "clean_environ"]
 

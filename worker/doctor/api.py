@@ -21,7 +21,7 @@ from worker.doctor.check import Check, Status
 from worker.errors import SettingsError
 from worker.operations import OPERATIONS
 from worker.settings import Settings
-from worker.sites import Site
+from worker.settings.site import Site
 
 __all__ = ["check_site", "check_sites"]
 

@@ -9,15 +9,15 @@ from typing import Any, Final
 
 import redis
 
-from worker import __version__
 from worker.doctor.check import Check
-from worker.engine.away import speaking_to_redis
 from worker.engine.keys import Keyspace
-from worker.observe.queue_figures import redis_now_ms
+from worker.engine.redis_errors import speaking_to_redis
+from worker.metrics.gauges import redis_now_ms
+from worker.operator.durations import spell_ms
 from worker.operator.queue_state import read_queues
 from worker.operator.site_state import SiteState, read_sites
-from worker.operator.span import spell_ms
 from worker.operator.worker_state import WorkerState, read_workers
+from worker.version import __version__
 
 __all__ = ["check_fleet"]
 

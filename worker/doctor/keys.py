@@ -11,9 +11,9 @@ from typing import Any, Final
 import redis
 
 from worker.doctor.check import Check
-from worker.engine.away import speaking_to_redis
 from worker.engine.keys import RECORD_VERSION, Keyspace
-from worker.observe.redact import scrub
+from worker.engine.redis_errors import speaking_to_redis
+from worker.logs.redaction import scrub
 
 __all__ = ["KNOWN", "check_keys"]
 

@@ -10,10 +10,10 @@ from typing import Any, Final
 import redis
 
 from worker.doctor.check import Check, worst
-from worker.engine.away import speaking_to_redis
+from worker.engine.redis_errors import speaking_to_redis
 from worker.engine.scripts import SCRIPT_NAMES, script
 from worker.errors import BrokerError
-from worker.observe.queue_figures import is_cluster
+from worker.metrics.gauges import is_cluster
 
 __all__ = ["check_redis"]
 

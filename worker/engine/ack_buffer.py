@@ -12,7 +12,7 @@ from collections import deque
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Final
 
-from worker.engine import crash
+from worker.engine import crash_points
 from worker.engine.consumer import script_arguments
 from worker.engine.delivery import Delivery, Undecodable
 from worker.engine.endings import SCRIPT_OF, Ending
@@ -22,7 +22,7 @@ from worker.errors import BrokerError
 if TYPE_CHECKING:
     from worker.engine.broker import EngineBroker
 
-__all__ = ["Outbox"]
+__all__ = ["AckBuffer"]
 
 #: Endings of one call: bounds how long one script blocks Redis.
 BATCH_MAX: Final = 64
@@ -33,7 +33,7 @@ AWAY_MAX_S: Final = 1.0
 Ended = tuple[Delivery | Undecodable, Ending]
 
 
-class Outbox:
+class AckBuffer:
     """Sends endings in batches.
 
     Args:
@@ -92,7 +92,7 @@ class Outbox:
                     away_s = AWAY_FIRST_S
                 except BrokerError as error:
                     self._waiting.extendleft(reversed(batch))
-                    self._broker.absence.began(error)
+                    self._broker.outage.began(error)
                     await asyncio.sleep(away_s * random.uniform(0.5, 1))
                     away_s = min(AWAY_MAX_S, away_s * 2)
             self._empty.set()
@@ -111,12 +111,12 @@ class Outbox:
 
     async def _send(self, batch: list[Ended]) -> None:
         name = SCRIPT_OF[type(batch[0][1])]
-        crash.point(_POINT_BEFORE[name])
+        crash_points.point(_POINT_BEFORE[name])
         args: list[Argument] = script_arguments(self._broker, name)
         for delivery, ending in batch:
             args += ending.arguments(delivery.job_id, delivery.fence)
         reply = await self._scripts.run(name, batch[0][0].shard, args)
-        crash.point(_POINT_AFTER.get(name, ""))
+        crash_points.point(_POINT_AFTER.get(name, ""))
         for (delivery, ending), taken in zip(batch, reply, strict=True):
             self._on_ended(delivery, ending, bool(taken))
 

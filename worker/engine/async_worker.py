@@ -10,19 +10,19 @@ import logging
 import time
 from typing import Final
 
+from worker.engine.ack_buffer import AckBuffer
 from worker.engine.broker import EngineBroker
 from worker.engine.connection import WORKER, connect_async
 from worker.engine.consumer import FETCH_MAX, LOOK_S
 from worker.engine.delivery import Batch, Delivery, Undecodable
 from worker.engine.endings import Ending, Finish, Release
-from worker.engine.feeder import Feeder
-from worker.engine.outbox import Outbox
+from worker.engine.fetcher import Fetcher
 from worker.engine.runner import Runner
 from worker.engine.scripts import AsyncScripts
 from worker.errors import BrokerError
-from worker.redis_address import RedisAddress
+from worker.settings.redis_address import RedisAddress
 
-__all__ = ["LoopWorker"]
+__all__ = ["AsyncWorker"]
 
 _log = logging.getLogger(__name__)
 
@@ -36,7 +36,7 @@ LOOK_MAX_S: Final = 4.0
 LAST_S: Final = 1.0
 
 
-class LoopWorker:
+class AsyncWorker:
     """Runs the jobs of a broker on the running event loop.
 
     Args:
@@ -63,7 +63,7 @@ class LoopWorker:
         self._client = connect_async(address, WORKER)
         self._bell = connect_async(address, WORKER)
         scripts = AsyncScripts(self._client, broker.keyspace, moved_clock=broker.moved_clock)
-        self._outbox = Outbox(broker, scripts, self._ended)
+        self._ack_buffer = AckBuffer(broker, scripts, self._ended)
         self._tasks: dict[Delivery, asyncio.Task[None]] = {}
         #: Jobs whose endings Redis has taken.
         self.ended = 0
@@ -73,8 +73,8 @@ class LoopWorker:
         self._room.set()
         names = sorted(queues or broker.get_declared_queues())
         places = [(name, shard) for name in names for shard in range(broker.keyspace.shards)]
-        self._feeders = {
-            (queue, shard): Feeder(
+        self._fetchers = {
+            (queue, shard): Fetcher(
                 broker,
                 scripts=scripts,
                 bell=self._bell,
@@ -113,9 +113,9 @@ class LoopWorker:
 
         Room that is kept for a fetch counts as room: a fetch that never returns must show.
         """
-        if not self._feeders or len(self._tasks) >= self.concurrency:
+        if not self._fetchers or len(self._tasks) >= self.concurrency:
             return 0.0
-        return time.monotonic() - min(one.looked_at for one in self._feeders.values())
+        return time.monotonic() - min(one.looked_at for one in self._fetchers.values())
 
     def is_stopping(self) -> bool:
         """Say whether it was told to stop."""
@@ -130,21 +130,21 @@ class LoopWorker:
         self._stopping = stopping
         self._runner.emit_after("process_boot")
         self._runner.emit_before("worker_boot", self)
-        outbox = asyncio.create_task(self._outbox.run(), name="outbox")
+        ack_buffer = asyncio.create_task(self._ack_buffer.run(), name="outbox")
         renewal = asyncio.create_task(self._renew_on(), name="renewal")
-        feeders = [
+        fetchers = [
             asyncio.create_task(one.run(stopping), name=f"feeder {one.queue}:{one.shard}")
-            for one in self._feeders.values()
+            for one in self._fetchers.values()
         ]
         self._runner.emit_after("worker_boot", self)
         try:
-            await asyncio.gather(stopping.wait(), *feeders)
+            await asyncio.gather(stopping.wait(), *fetchers)
             await self._drain()
         finally:
             self._runner.emit_before("worker_shutdown", self)
-            for task in (*feeders, renewal, outbox):
+            for task in (*fetchers, renewal, ack_buffer):
                 task.cancel()
-            await asyncio.gather(*feeders, renewal, outbox, return_exceptions=True)
+            await asyncio.gather(*fetchers, renewal, ack_buffer, return_exceptions=True)
             self._runner.emit_after("worker_shutdown", self)
             await self._client.aclose()
             await self._bell.aclose()
@@ -159,7 +159,7 @@ class LoopWorker:
 
     def _start(self, batch: Batch) -> None:
         for broken in batch.broken:
-            self._outbox.put(broken, broken.resolve())
+            self._ack_buffer.put(broken, broken.resolve())
         for delivery in sorted(batch.deliveries, key=self._priority):
             task = asyncio.create_task(self._work_on(delivery))
             self._tasks[delivery] = task
@@ -183,7 +183,7 @@ class LoopWorker:
         self._tasks.pop(delivery, None)
         self._room.set()
         if delivery.is_leased() or not isinstance(ending, Release):
-            self._outbox.put(delivery, ending)
+            self._ack_buffer.put(delivery, ending)
         else:
             self._forget(delivery)
 
@@ -210,18 +210,18 @@ class LoopWorker:
         delivery.clear_exception()
 
     def _forget(self, delivery: Delivery) -> None:
-        held = self._feeders[delivery.queue_name, delivery.shard].held
+        held = self._fetchers[delivery.queue_name, delivery.shard].held
         if held.get(delivery.job_id) is delivery:
             del held[delivery.job_id]
 
     async def _renew_on(self) -> None:
         while True:
             await asyncio.sleep(self.broker.renew_ms / 1000)
-            for feeder in self._feeders.values():
+            for fetcher in self._fetchers.values():
                 try:
-                    lost = await feeder.renew()
+                    lost = await fetcher.renew()
                 except BrokerError as error:
-                    self.broker.absence.began(error)
+                    self.broker.outage.began(error)
                     continue
                 for delivery in lost:
                     _log.warning(
@@ -240,5 +240,5 @@ class LoopWorker:
             task.cancel()
         if late:
             await asyncio.wait(late, timeout=LAST_S)
-        if not await self._outbox.drained(LAST_S):
-            _log.warning("%d endings are left to the lapse of their leases", len(self._outbox))
+        if not await self._ack_buffer.drained(LAST_S):
+            _log.warning("%d endings are left to the lapse of their leases", len(self._ack_buffer))

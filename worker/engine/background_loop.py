@@ -9,12 +9,12 @@ import threading
 from collections.abc import Callable, Coroutine
 from typing import Any, TypeVar
 
-__all__ = ["LoopThread"]
+__all__ = ["BackgroundLoop"]
 
 T = TypeVar("T")
 
 
-class LoopThread:
+class BackgroundLoop:
     """An event loop in a thread, for callers that have none; made anew after a fork."""
 
     def __init__(self) -> None:

@@ -10,7 +10,7 @@ import threading
 from collections.abc import Callable, Sequence
 from typing import Generic, TypeVar
 
-__all__ = ["Together"]
+__all__ = ["Batching"]
 
 Item = TypeVar("Item")
 
@@ -26,7 +26,7 @@ class _Place(Generic[Item]):
         self.error: Exception | None = None
 
 
-class Together(Generic[Item]):
+class Batching(Generic[Item]):
     """Sends items of many threads in few calls.
 
     Args:

@@ -24,14 +24,14 @@ from dramatiq.errors import QueueJoinTimeout, QueueNotFound
 from dramatiq.middleware import Middleware
 from dramatiq.results import Results
 
-from worker.engine.absence import Absence
 from worker.engine.connection import connect
 from worker.engine.consumer import EngineConsumer
 from worker.engine.delivery import _CURRENT, Delivery
-from worker.engine.entry import Accepted, Entry, entry_of
+from worker.engine.enqueue import Accepted, Entry, entry_of
 from worker.engine.intake import take_in
 from worker.engine.keys import DEFAULT_NAMESPACE, Keyspace
 from worker.engine.leases import LeaseBook
+from worker.engine.outage import Outage
 from worker.engine.results_backend import EngineResults
 from worker.engine.scripts import Argument, Scripts
 from worker.errors import JobConflictError
@@ -92,7 +92,7 @@ class EngineBroker(Broker):
     """A dramatiq broker that neither loses nor doubles a message.
 
     Args:
-        url: where Redis is (`worker.redis_address`); ignored when a client is given.
+        url: where Redis is (`worker.settings.redis_address`); ignored when a client is given.
         client: a client whose replies are bytes.
         namespace: first part of every key.
         shards: hash tags that sites are spread over.
@@ -138,7 +138,7 @@ class EngineBroker(Broker):
         self.outcome_ttl_ms = outcome_ttl_ms
         self.stream_max_len = stream_max_len
         #: Whether Redis is away.
-        self.absence = Absence()
+        self.outage = Outage()
         self._lease_books: dict[str, LeaseBook] = {}
 
     # -- queues and consumers
@@ -196,7 +196,7 @@ class EngineBroker(Broker):
         """Enqueue a message; a repeated send of the same one runs once.
 
         Args:
-            message: the message. With the option `digest` it is a job: see `worker.producer`.
+            message: the message. With the option `digest` it is a job.
             delay: milliseconds until it may run.
 
         Returns:

@@ -22,7 +22,7 @@ import redis.sentinel
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
-from worker.redis_address import RedisAddress
+from worker.settings.redis_address import RedisAddress
 
 __all__ = ["PRODUCER", "WORKER", "Patience", "connect", "connect_async", "over_within"]
 

@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING, Any, Final, cast
 from dramatiq.broker import Consumer, MessageProxy
 from dramatiq.errors import ConnectionClosed
 
-from worker.engine import crash
-from worker.engine.away import speaking_to_redis
+from worker.engine import crash_points
+from worker.engine.batching import Batching
 from worker.engine.delivery import Batch, Delivery, Undecodable
 from worker.engine.endings import SCRIPT_OF, Ending, Release
 from worker.engine.keys import RECORD_VERSION
+from worker.engine.redis_errors import speaking_to_redis
 from worker.engine.scripts import Argument
-from worker.engine.together import Together
 from worker.errors import BrokerError
 
 if TYPE_CHECKING:
@@ -58,7 +58,7 @@ class EngineConsumer(Consumer):
         self._book = broker.lease_book(queue_name)
         self._unreclaimed = set(range(broker.keyspace.shards))
         self._next_shard = 0
-        self._endings: Together[_Ended] = Together(
+        self._endings: Batching[_Ended] = Batching(
             self._end, most=FETCH_MAX, alike=_script_and_shard
         )
 
@@ -83,9 +83,9 @@ class EngineConsumer(Consumer):
             if not self._cache:
                 self._wait(wait_ms)
         except BrokerError as error:
-            self._broker.absence.began(error)
+            self._broker.outage.began(error)
             raise ConnectionClosed(error) from None
-        self._broker.absence.over()
+        self._broker.outage.over()
         self._book.looked_at = time.monotonic()
         return self._cache.popleft() if self._cache else None
 
@@ -117,7 +117,7 @@ class EngineConsumer(Consumer):
             self._unreclaimed.discard(shard)
             batch = Batch(reply, queue=self._queue, shard=shard, lease_ms=self._broker.lease_ms)
             if batch.deliveries:
-                crash.point("after_fetch")
+                crash_points.point("after_fetch")
             for broken in batch.broken:
                 self._endings.put((broken, broken.resolve()))
             self._book.add(batch.deliveries)
@@ -196,12 +196,12 @@ class EngineConsumer(Consumer):
 
     def _end(self, batch: Sequence[_Ended]) -> None:
         name, shard = _script_and_shard(batch[0])
-        crash.point(_POINT_BEFORE[name])
+        crash_points.point(_POINT_BEFORE[name])
         args = script_arguments(self._broker, name)
         for delivery, ending in batch:
             args += ending.arguments(delivery.job_id, delivery.fence)
         reply = self._broker.scripts.run(name, shard, args)
-        crash.point("after_finish" if name == "finish" else "while_delayed")
+        crash_points.point("after_finish" if name == "finish" else "while_delayed")
         for (delivery, _), taken in zip(batch, reply, strict=True):
             if not taken:
                 _log.info("the ending of job %s was refused: its lease is over", delivery.job_id)

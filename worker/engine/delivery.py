@@ -11,7 +11,7 @@ from dramatiq.broker import MessageProxy
 from dramatiq.errors import DecodeError
 
 from worker.engine.endings import Bury, Ending, Finish
-from worker.engine.entry import Entry
+from worker.engine.enqueue import Entry
 
 __all__ = ["Batch", "Delivery", "Undecodable", "current_delivery"]
 

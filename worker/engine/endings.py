@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final, Literal
 
-from worker.engine.entry import Entry
+from worker.engine.enqueue import Entry
 from worker.engine.scripts import Argument
 
 __all__ = ["SCRIPT_OF", "Bury", "Ending", "Finish", "Release", "Retry"]

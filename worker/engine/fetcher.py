@@ -11,17 +11,17 @@ from typing import TYPE_CHECKING, Any, Final
 
 import redis.asyncio
 
-from worker.engine import crash
-from worker.engine.away import speaking_to_redis
+from worker.engine import crash_points
 from worker.engine.consumer import LOOK_S, fetch_arguments
 from worker.engine.delivery import Batch, Delivery
+from worker.engine.redis_errors import speaking_to_redis
 from worker.engine.scripts import AsyncScripts
 from worker.errors import BrokerError
 
 if TYPE_CHECKING:
     from worker.engine.broker import EngineBroker
 
-__all__ = ["Feeder"]
+__all__ = ["Fetcher"]
 
 _log = logging.getLogger(__name__)
 
@@ -32,7 +32,7 @@ AWAY_MAX_S: Final = 1.0
 WAIT_MIN_S: Final = 0.001
 
 
-class Feeder:
+class Fetcher:
     """Fetches from one queue of one shard.
 
     Args:
@@ -40,7 +40,7 @@ class Feeder:
         scripts: the connection for scripts.
         bell: a client of its own for blocking reads.
         queue, shard: what to fetch from.
-        worker: who holds the leases; unique per feeder.
+        worker: who holds the leases; unique per fetcher.
         take_room: keeps room for a fetch and gives how many jobs fit; 0 when there is none.
         leave_room: gives kept room back once the jobs have started.
         wait_for_room: waits until there is some.
@@ -91,7 +91,7 @@ class Feeder:
                         return
                     away_s = AWAY_FIRST_S
                 except BrokerError as error:
-                    self._broker.absence.began(error)
+                    self._broker.outage.began(error)
                     await asyncio.wait([stop], timeout=away_s * random.uniform(0.5, 1))
                     away_s = min(AWAY_MAX_S, away_s * 2)
         finally:
@@ -128,11 +128,11 @@ class Feeder:
         args = fetch_arguments(self._broker, self.queue, self.worker, room)
         reply = await self._scripts.run("fetch", self.shard, args)
         self._unsure = False
-        self._broker.absence.over()
+        self._broker.outage.over()
         self.looked_at = time.monotonic()
         batch = Batch(reply, queue=self.queue, shard=self.shard, lease_ms=self._broker.lease_ms)
         if batch.deliveries:
-            crash.point("after_fetch")
+            crash_points.point("after_fetch")
         self.held.update((one.job_id, one) for one in batch.deliveries)
         self._start(batch)
         return batch

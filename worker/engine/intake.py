@@ -9,7 +9,7 @@ from contextlib import closing, nullcontext
 from typing import Any, Final
 
 from worker.engine.connection import over_within
-from worker.engine.entry import Accepted, Entry, batches
+from worker.engine.enqueue import Accepted, Entry, batches
 from worker.engine.scripts import Argument, AsyncScripts, Scripts
 from worker.errors import BrokerUnavailableError
 

@@ -79,7 +79,7 @@ class LeaseBook:
             try:
                 self.renew()
             except BrokerError as error:
-                self._broker.absence.began(error)
+                self._broker.outage.began(error)
 
     def renew(self) -> None:
         """Extend every lease, and forget those that are somebody else's by now."""

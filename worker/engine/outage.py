@@ -8,9 +8,9 @@ import time
 from typing import Final
 
 from worker.errors import BrokerError
-from worker.observe.events import BROKER_AWAY, BROKER_BACK, emit
+from worker.logs.events import BROKER_AWAY, BROKER_BACK, emit
 
-__all__ = ["Absence"]
+__all__ = ["Outage"]
 
 _log = logging.getLogger("worker.broker")
 
@@ -18,7 +18,7 @@ _log = logging.getLogger("worker.broker")
 REPEAT_S: Final = 10.0
 
 
-class Absence:
+class Outage:
     """Whether Redis is away, as one process sees it."""
 
     def __init__(self) -> None:

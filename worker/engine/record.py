@@ -11,8 +11,8 @@ from typing import Any, Final
 import redis
 import redis.asyncio
 
-from worker.engine.away import speaking_to_redis
 from worker.engine.keys import Keyspace
+from worker.engine.redis_errors import speaking_to_redis
 
 __all__ = [
     "TERMINAL",

@@ -16,7 +16,7 @@ script. Either both are in Redis or the message is still to be ended.
 
 A result is kept for its `result_ttl`, or for the ten minutes that the message's record is kept
 when that is longer; a failure as long as its dead letter. Whoever blocks is woken by the ending.
-The two Chargebee actors have no use for it: theirs are outcomes, read with `worker.results`.
+The Chargebee actors do not use it: their outcomes are read with `worker.ResultReader`.
 """
 
 from __future__ import annotations
@@ -28,8 +28,8 @@ from dramatiq import Encoder, Message
 from dramatiq.results import Missing, ResultBackend, ResultMissing, ResultTimeout
 from dramatiq.results.result import unwrap_result, wrap_exception, wrap_result
 
-from worker.engine.away import speaking_to_redis
 from worker.engine.delivery import Delivery
+from worker.engine.redis_errors import speaking_to_redis
 
 if TYPE_CHECKING:
     from worker.engine.broker import EngineBroker

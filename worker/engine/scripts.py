@@ -13,8 +13,8 @@ import redis
 import redis.asyncio
 from redis.exceptions import NoScriptError
 
-from worker.engine.away import speaking_to_redis
 from worker.engine.keys import Keyspace
+from worker.engine.redis_errors import speaking_to_redis
 
 __all__ = ["SCRIPT_NAMES", "AsyncScripts", "Script", "Scripts", "script"]
 

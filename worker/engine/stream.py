@@ -13,8 +13,8 @@ import redis
 import redis.asyncio
 from redis.exceptions import ResponseError
 
-from worker.engine.away import speaking_to_redis
 from worker.engine.keys import Keyspace
+from worker.engine.redis_errors import speaking_to_redis
 from worker.errors import BrokerError
 
 __all__ = ["AsyncFollower", "Follower"]

@@ -14,9 +14,9 @@ from typing import Any, Final
 
 import redis.asyncio
 
-from worker.engine.away import speaking_to_redis
 from worker.engine.keys import Keyspace
 from worker.engine.record import JobState, Record, read_records_async, read_states_async
+from worker.engine.redis_errors import speaking_to_redis
 from worker.errors import BrokerError
 
 __all__ = ["Waiters"]

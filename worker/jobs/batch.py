@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
 from worker.errors import InvalidJobError
-from worker.job import Job
+from worker.jobs.job import Job
 from worker.settings import Settings
 
 __all__ = ["prepare_many"]

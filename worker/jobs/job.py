@@ -22,7 +22,7 @@ from worker.engine.keys import site_tag
 from worker.errors import InvalidJobError
 from worker.operations import operation
 from worker.settings import Settings
-from worker.sites import Site, check_site_name
+from worker.settings.site import Site, check_site_name
 
 __all__ = ["KEY_MAX_LENGTH", "QUEUE", "Job", "idempotency_key", "job_id_of"]
 

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import Any, NoReturn
 
 from worker.errors import InvalidJobError, SettingsError
-from worker.job import Job
+from worker.jobs.job import Job
 from worker.settings import Settings
 
 __all__ = ["BadLine", "JobLine", "JsonError", "parse_json", "read_jobs"]

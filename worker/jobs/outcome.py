@@ -7,7 +7,7 @@ from typing import Any, Final
 
 from worker.engine.delivery import Delivery
 from worker.errors import ApiError
-from worker.json_bytes import json_bytes
+from worker.logs.json_bytes import json_bytes
 
 __all__ = ["attempt_entry", "expiry_of", "failed", "succeeded"]
 

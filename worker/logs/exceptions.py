@@ -12,7 +12,7 @@ from types import TracebackType
 from typing import Final
 
 from worker.errors import WorkerError
-from worker.observe.redact import scrub
+from worker.logs.redaction import scrub
 
 __all__ = ["ExcInfo", "describe", "name_exception"]
 

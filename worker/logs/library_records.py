@@ -12,8 +12,8 @@ import re
 from collections.abc import Mapping
 from typing import Any, Final
 
-from worker.observe.faults import name_exception
-from worker.observe.redact import scrub
+from worker.logs.exceptions import name_exception
+from worker.logs.redaction import scrub
 
 __all__ = ["safe_record"]
 

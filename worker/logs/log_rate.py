@@ -68,7 +68,7 @@ class RateLimited:
     """A logger that writes each event at most twice a second.
 
     Args:
-        logger: a logger of `worker.observe.logs`.
+        logger: a logger of `worker.logs.pipeline`.
         most: lines of an event in any second.
         clock: gives seconds that never go back.
     """
@@ -114,7 +114,7 @@ class RateFilter(logging.Filter):
     """Limits warnings and worse of the standard library's loggers, by logger and text.
 
     All records about a Redis that is away count as one kind, whichever part noticed. Events of
-    our own, whose names are in `worker.observe.events`, are not limited.
+    our own, whose names are in `worker.logs.events`, are not limited.
 
     Args:
         most: lines of a kind in any second.

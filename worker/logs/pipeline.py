@@ -22,13 +22,13 @@ from typing import TYPE_CHECKING, Any, Final, TextIO, cast
 import structlog
 from structlog.stdlib import BoundLogger, ProcessorFormatter
 
-from worker.json_bytes import json_bytes
-from worker.observe.events import EVENTS
-from worker.observe.faults import describe
-from worker.observe.foreign import safe_record
-from worker.observe.hooks import install_hooks
-from worker.observe.rate import RateFilter
-from worker.observe.redact import redact_event
+from worker.logs.events import EVENTS
+from worker.logs.exceptions import describe
+from worker.logs.json_bytes import json_bytes
+from worker.logs.library_records import safe_record
+from worker.logs.log_rate import RateFilter
+from worker.logs.redaction import redact_event
+from worker.logs.uncaught import install_hooks
 
 if TYPE_CHECKING:
     from worker.settings import Settings

@@ -13,7 +13,7 @@ import re
 from collections.abc import Mapping
 from typing import Any, Final
 
-from worker.observe.events import COMMON_FIELDS, EVENTS
+from worker.logs.events import COMMON_FIELDS, EVENTS
 
 __all__ = ["REDACTED", "redact_event", "scrub"]
 

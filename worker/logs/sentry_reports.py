@@ -11,12 +11,13 @@ from typing import TYPE_CHECKING, Any, Final
 
 import structlog
 
-from worker import __version__, errors
+from worker import errors
 from worker.errors import SettingsError
-from worker.observe.foreign import safe_record
-from worker.observe.rate import LinesPerSecond
-from worker.observe.redact import redact_event, scrub
+from worker.logs.library_records import safe_record
+from worker.logs.log_rate import LinesPerSecond
+from worker.logs.redaction import redact_event, scrub
 from worker.settings import Settings
+from worker.version import __version__
 
 if TYPE_CHECKING:
     from sentry_sdk.types import Event, Hint

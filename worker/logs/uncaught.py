@@ -8,7 +8,7 @@ import threading
 from types import TracebackType
 from typing import Final
 
-from worker.observe.events import WORKER_CRASHED
+from worker.logs.events import WORKER_CRASHED
 
 __all__ = ["install_hooks"]
 

@@ -1,6 +1,6 @@
 """The figures of one process since its start: counts and times, kept where jobs run.
 
-    jobs, attempts, calls  ->  Figures  ->  /metrics and the series in Redis
+    jobs, attempts, calls  ->  Counts  ->  /metrics and the series in Redis
 
 A job costs some dictionary look-ups here and nothing else: whoever reads takes a copy. Labels are
 bounded: a site, a kind or a code that is not known counts as `other`.
@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Final
 
-__all__ = ["BOUNDS_S", "OTHER", "Figures", "Snapshot", "Times"]
+__all__ = ["BOUNDS_S", "OTHER", "Counts", "Snapshot", "Times"]
 
 #: Upper bounds of all histograms, seconds, inclusive; one more bucket takes what is above. Fine
 #: where the API's answers lie, coarse where a backlog waits.
@@ -95,7 +95,7 @@ class _Histogram:
         self.sum_s = 0.0
 
 
-class Figures:
+class Counts:
     """Counts what happens in one process. Threads may share one.
 
     Args:

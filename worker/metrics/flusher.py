@@ -13,12 +13,12 @@ from typing import Any, Final
 
 import redis
 
-from worker.engine.away import speaking_to_redis
 from worker.engine.keys import Keyspace
+from worker.engine.redis_errors import speaking_to_redis
 from worker.errors import BrokerError
-from worker.observe.figures import Figures, Snapshot, Times
-from worker.observe.queue_figures import is_cluster, redis_now_ms
-from worker.observe.series import MINUTE_MS, TIMES, series_key
+from worker.metrics.counts import Counts, Snapshot, Times
+from worker.metrics.gauges import is_cluster, redis_now_ms
+from worker.metrics.minutes import MINUTE_MS, TIMES, series_key
 
 __all__ = ["Flusher"]
 
@@ -48,7 +48,7 @@ class Flusher:
         self,
         client: redis.Redis,
         keyspace: Keyspace,
-        figures: Figures,
+        figures: Counts,
         *,
         clock: Callable[[], float] = time.time,
     ) -> None:

@@ -14,10 +14,10 @@ from typing import Final
 
 import redis
 
-from worker.engine.away import speaking_to_redis
 from worker.engine.keys import Keyspace
-from worker.observe.queue_figures import QueueFigures, read_queue, redis_now_ms
-from worker.observe.series import MINUTE_MS, MINUTES_MAX
+from worker.engine.redis_errors import speaking_to_redis
+from worker.metrics.gauges import QueueFigures, read_queue, redis_now_ms
+from worker.metrics.minutes import MINUTE_MS, MINUTES_MAX
 
 __all__ = ["Depth", "read_depths", "record_depth"]
 
@@ -25,7 +25,7 @@ __all__ = ["Depth", "read_depths", "record_depth"]
 KEEP_S: Final = 7_500
 #: Site of the figures that belong to no site.
 ALL: Final = "*"
-#: Figures of a site; those of the whole queue beside.
+#: Counts of a site; those of the whole queue beside.
 OF_SITE: Final = ("waiting", "oldest_ms", "in_flight")
 OF_QUEUE: Final = ("delayed", "running", "dead", "held")
 

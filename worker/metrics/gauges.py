@@ -13,9 +13,9 @@ from typing import Any, Final
 
 import redis
 
-from worker.engine.away import speaking_to_redis
 from worker.engine.keys import Keyspace
-from worker.engine.pacing import pace_now
+from worker.engine.redis_errors import speaking_to_redis
+from worker.engine.site_limits import pace_now
 
 __all__ = ["LineFigures", "QueueFigures", "SiteFigures", "read_queue", "redis_now_ms"]
 

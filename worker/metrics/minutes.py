@@ -1,6 +1,6 @@
 """The last two hours in minutes, kept in Redis by all processes together.
 
-    Figures  --Flusher, every 5 s-->  <prefix>series:<minute>  --read_series-->  points
+    Counts  --Flusher, every 5 s-->  <prefix>series:<minute>  --read_series-->  points
 
 A minute is one hash a shard: `site|kind|name` to a number. A flush that Redis does not take loses
 figures of these seconds, never a job.
@@ -15,10 +15,10 @@ from typing import Final, Self
 
 import redis
 
-from worker.engine.away import speaking_to_redis
 from worker.engine.keys import Keyspace
-from worker.observe.figures import BOUNDS_S, Times
-from worker.observe.queue_figures import redis_now_ms
+from worker.engine.redis_errors import speaking_to_redis
+from worker.metrics.counts import BOUNDS_S, Times
+from worker.metrics.gauges import redis_now_ms
 
 __all__ = ["Point", "merge", "read_series", "series_key"]
 

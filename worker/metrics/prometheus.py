@@ -21,14 +21,14 @@ from prometheus_client.core import (
 from prometheus_client.exposition import choose_encoder
 from prometheus_client.registry import Collector
 
-from worker.engine.away import speaking_to_redis
 from worker.engine.keys import Keyspace
+from worker.engine.redis_errors import speaking_to_redis
 from worker.errors import BrokerError
-from worker.observe.figures import BOUNDS_S, Figures, Times
-from worker.observe.metric_names import METRICS, PREFIX
-from worker.observe.queue_figures import QueueFigures, is_cluster, read_queue
+from worker.metrics.counts import BOUNDS_S, Counts, Times
+from worker.metrics.gauges import QueueFigures, is_cluster, read_queue
+from worker.metrics.metric_names import METRICS, PREFIX
 
-__all__ = ["Metrics", "ProcessFigures", "QueueReading"]
+__all__ = ["Metrics", "ProcessCounts", "QueueReading"]
 
 #: Seconds that a reading of the queue serves several scrapers.
 KEEP_S: Final = 2.0
@@ -41,7 +41,7 @@ class Metrics:
     """Everything that `/metrics` shows.
 
     Args:
-        collectors: `ProcessFigures`, `QueueReading`.
+        collectors: `ProcessCounts`, `QueueReading`.
     """
 
     def __init__(self, *collectors: Collector) -> None:
@@ -64,7 +64,7 @@ class Metrics:
         return encoder(self._registry), content_type
 
 
-class ProcessFigures(Collector):
+class ProcessCounts(Collector):
     """What one process counted since its start.
 
     Args:
@@ -74,7 +74,7 @@ class ProcessFigures(Collector):
     """
 
     def __init__(
-        self, figures: Figures, gauges: Callable[[], Mapping[str, float]], *, version: str
+        self, figures: Counts, gauges: Callable[[], Mapping[str, float]], *, version: str
     ) -> None:
         self._figures = figures
         self._gauges = gauges

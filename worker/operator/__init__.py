@@ -9,8 +9,8 @@ Every move is one script; the ids, lines and results of jobs stay what they were
 
 from __future__ import annotations
 
-from worker.operator.desk import Operator
-from worker.operator.set_aside import SetAside
+from worker.operator.dead_letters import SetAside
+from worker.operator.operator_client import OperatorClient
 from worker.operator.site_state import SiteState
 
-__all__ = ["Operator", "SetAside", "SiteState"]
+__all__ = ["OperatorClient", "SetAside", "SiteState"]

@@ -7,8 +7,8 @@ from typing import Any, Final
 
 import redis
 
-from worker.engine.away import speaking_to_redis
 from worker.engine.keys import Keyspace
+from worker.engine.redis_errors import speaking_to_redis
 
 __all__ = ["Audit", "AuditEntry"]
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import redis
 
-from worker.engine.away import speaking_to_redis
+from worker.engine.redis_errors import speaking_to_redis
 
 __all__ = ["BrokerHealth", "read_health"]
 

@@ -9,9 +9,9 @@ from typing import Any, Final, Literal
 
 import redis
 
-from worker.engine.away import speaking_to_redis
 from worker.engine.keys import Keyspace
 from worker.engine.record import JobState, Record, read_records
+from worker.engine.redis_errors import speaking_to_redis
 
 __all__ = ["SetAside", "Which", "count_set_aside", "read_set_aside"]
 

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from worker.operator.set_aside import SetAside
+from worker.operator.dead_letters import SetAside
 
 __all__ = ["FIELDS", "JOB_FIELDS", "Condition", "Filter", "codes_of", "parse_condition"]
 

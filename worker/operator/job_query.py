@@ -12,13 +12,13 @@ from typing import Any, Final
 
 import redis
 
-from worker.engine.away import speaking_to_redis
 from worker.engine.keys import Keyspace
 from worker.engine.record import TERMINAL, JobState, Record, read_records
-from worker.job import job_id_of
+from worker.engine.redis_errors import speaking_to_redis
+from worker.jobs.job import job_id_of
 from worker.operations import OPERATIONS
+from worker.operator.dead_letters import SetAside
 from worker.operator.filters import Condition, codes_of
-from worker.operator.set_aside import SetAside
 from worker.operator.site_state import LANES
 
 __all__ = ["Found", "JobQuery", "find_jobs"]

@@ -7,33 +7,33 @@ from typing import Any, Self, cast
 
 import redis
 
-from worker.budgets import pace_of
-from worker.engine.away import speaking_to_redis
+from worker.client.result_reader import events_of
 from worker.engine.broker import Budget
 from worker.engine.connection import PRODUCER, connect
 from worker.engine.keys import Keyspace
 from worker.engine.record import Record, read_records
+from worker.engine.redis_errors import speaking_to_redis
 from worker.engine.scripts import Scripts
 from worker.errors import ReplayRefusedError, ResultError, ResultMissingError
-from worker.observe.depths import Depth, read_depths, record_depth
-from worker.observe.queue_figures import redis_now_ms
-from worker.observe.series import Point, read_series
+from worker.metrics.gauge_minutes import Depth, read_depths, record_depth
+from worker.metrics.gauges import redis_now_ms
+from worker.metrics.minutes import Point, read_series
 from worker.operator.audit import Audit
 from worker.operator.broker_health import BrokerHealth, read_health
+from worker.operator.dead_letters import SetAside, Which, count_set_aside, read_set_aside
 from worker.operator.job_query import Found, JobQuery, find_jobs
 from worker.operator.payload import existing_messages, mask, read_payload
 from worker.operator.queue_state import QueueState, read_queues
 from worker.operator.replay_plan import ReplayPlan, plan_replay
-from worker.operator.set_aside import SetAside, Which, count_set_aside, read_set_aside
 from worker.operator.site_state import SiteState, read_sites
 from worker.operator.worker_state import WorkerState, read_workers
-from worker.results import events_of
+from worker.process.budgets import pace_of
 from worker.settings import Settings
 
-__all__ = ["Operator"]
+__all__ = ["OperatorClient"]
 
 
-class Operator:
+class OperatorClient:
     """Looks after a queue. Threads may share one.
 
     Args:

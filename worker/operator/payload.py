@@ -8,8 +8,8 @@ from typing import Any, Final
 
 import redis
 
-from worker.engine.away import speaking_to_redis
 from worker.engine.keys import Keyspace
+from worker.engine.redis_errors import speaking_to_redis
 
 __all__ = ["MASK", "existing_messages", "mask", "masked_outcome", "read_payload"]
 

@@ -9,8 +9,8 @@ from typing import Any
 
 import redis
 
-from worker.engine.away import speaking_to_redis
 from worker.engine.keys import Keyspace
+from worker.engine.redis_errors import speaking_to_redis
 from worker.operator.site_state import LANES
 
 __all__ = ["QueueState", "read_queues"]

@@ -8,10 +8,10 @@ from typing import Any, Final, cast
 
 import redis
 
-from worker.engine.away import speaking_to_redis
 from worker.engine.keys import Keyspace
-from worker.engine.pacing import calls_at_once, pace_now
-from worker.observe.queue_figures import redis_now_ms
+from worker.engine.redis_errors import speaking_to_redis
+from worker.engine.site_limits import calls_at_once, pace_now
+from worker.metrics.gauges import redis_now_ms
 
 __all__ = ["LANES", "SiteState", "read_sites"]
 

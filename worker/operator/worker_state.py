@@ -8,9 +8,9 @@ from typing import Any, Final
 
 import redis
 
-from worker.engine.away import speaking_to_redis
 from worker.engine.keys import Keyspace
-from worker.observe.presence import Seen, read_presence
+from worker.engine.redis_errors import speaking_to_redis
+from worker.process.heartbeat import Seen, read_heartbeats
 
 __all__ = ["Lease", "WorkerState", "read_workers"]
 
@@ -123,7 +123,7 @@ def read_workers(client: redis.Redis, keyspace: Keyspace) -> list[WorkerState]:
     Raises:
         BrokerUnavailableError: Redis is away.
     """
-    seen = {one.worker: one for one in read_presence(client, keyspace)}
+    seen = {one.worker: one for one in read_heartbeats(client, keyspace)}
     held: dict[tuple[str, str], list[Lease]] = defaultdict(list)
     for shard in range(keyspace.shards):
         prefix = keyspace.prefix(shard)

@@ -11,22 +11,22 @@ from typing import TYPE_CHECKING, Any, Final
 import dramatiq
 from dramatiq import Broker
 
-from worker import outcome
 from worker.api.client import ApiClient
 from worker.api.request import ApiRequest, build_request
-from worker.engine import crash
+from worker.engine import crash_points
 from worker.engine.delivery import Delivery, current_delivery
 from worker.engine.endings import Bury, Ending, Finish, Release, Retry
 from worker.errors import NotSentError
-from worker.job import QUEUE, idempotency_key
-from worker.observe.figures import Figures
-from worker.observe.job_log import JobLog, JobNames
+from worker.jobs import outcome
+from worker.jobs.job import QUEUE, idempotency_key
+from worker.metrics.counts import Counts
 from worker.operations import OPERATIONS, Operation
-from worker.retry import Decision, close_window, decide, may_send
+from worker.process.job_log import JobLog, JobNames
+from worker.retry.rules import Decision, close_window, decide, may_send
 from worker.settings import Settings
 
 if TYPE_CHECKING:
-    from worker.observe.tracing import Client
+    from worker.traces.worker_spans import Client
 
 __all__ = ["Caller", "register"]
 
@@ -57,7 +57,7 @@ class Caller:
         *,
         client: Client | None = None,
         connections: int = CONNECTIONS,
-        figures: Figures | None = None,
+        figures: Counts | None = None,
         rng: random.Random | None = None,
     ) -> None:
         self.settings = settings
@@ -70,7 +70,7 @@ class Caller:
         self._rng = rng or random.Random()
         self._policies = {kind: settings.policy(kind) for kind in OPERATIONS}
         #: What was counted since the start of the process.
-        self.figures = figures or Figures(sites=settings.sites, kinds=OPERATIONS)
+        self.figures = figures or Counts(sites=settings.sites, kinds=OPERATIONS)
         self._log = JobLog(self.figures)
 
     async def call(
@@ -131,11 +131,11 @@ class Caller:
         at_ms: int,
     ) -> Ending:
         request, api_key = self._prepare(operation, payload, options, delivery)
-        crash.point("before_send")
+        crash_points.point("before_send")
         delivery.sent = True
         answer = await self.client.call(request, api_key=api_key)
         part = operation.read_answer(answer.body, status=answer.status, replayed=answer.replayed)
-        crash.point("after_parse")
+        crash_points.point("after_parse")
         entry = outcome.attempt_entry(
             at_ms=at_ms, took_ms=answer.elapsed_ms, status=answer.status, error=None,
             replayed=answer.replayed,

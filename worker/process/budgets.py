@@ -12,7 +12,7 @@ from dramatiq.middleware import Middleware
 from worker.engine.broker import Budget, EngineBroker
 from worker.errors import BrokerError, SettingsError
 from worker.settings import Settings
-from worker.sites import Site
+from worker.settings.site import Site
 
 __all__ = ["BudgetKeeper", "budget_of", "key_mark_of", "pace_of"]
 
@@ -108,7 +108,7 @@ class BudgetKeeper(Middleware):
                 for name in site.budgets
             )
         except BrokerError as error:
-            broker.absence.began(error)
+            broker.outage.began(error)
             return False
         self._marks = marks
         return True

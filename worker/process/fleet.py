@@ -10,7 +10,7 @@ import os
 import sys
 from typing import NoReturn
 
-from worker import member, supervisor
+from worker.process import member, supervisor
 from worker.settings import Settings
 
 __all__ = ["become"]

@@ -18,12 +18,12 @@ from typing import Any, Final
 
 import redis
 
-from worker.engine.away import speaking_to_redis
 from worker.engine.keys import Keyspace
+from worker.engine.redis_errors import speaking_to_redis
 from worker.errors import BrokerError
-from worker.observe.queue_figures import redis_now_ms
+from worker.metrics.gauges import redis_now_ms
 
-__all__ = ["BEAT_S", "LOST_S", "Presence", "Seen", "read_presence"]
+__all__ = ["BEAT_S", "LOST_S", "Heartbeat", "Seen", "read_heartbeats"]
 
 _log = logging.getLogger("worker.presence")
 
@@ -70,7 +70,7 @@ class Seen:
         return now_ms - self.seen_ms > LOST_S * 1000
 
 
-class Presence:
+class Heartbeat:
     """Tells every few seconds that a process is there, from a thread of its own.
 
     The thread goes on while the consumer is stuck: that is what makes a stuck one show.
@@ -151,7 +151,7 @@ class Presence:
         self.leave()
 
 
-def read_presence(client: redis.Redis, keyspace: Keyspace) -> list[Seen]:
+def read_heartbeats(client: redis.Redis, keyspace: Keyspace) -> list[Seen]:
     """Give the workers that were seen in the last ten minutes, by name.
 
     Args:

@@ -13,7 +13,7 @@ from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, Final
 
-from worker.observe.health import Verdict
+from worker.process.health import Verdict
 
 __all__ = ["Port"]
 

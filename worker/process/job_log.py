@@ -11,12 +11,12 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
-from worker.decision import Decision, error_class_of
 from worker.errors import ApiError
-from worker.observe import events
-from worker.observe.events import emit
-from worker.observe.figures import Figures
-from worker.observe.rate import LinesPerSecond
+from worker.logs import events
+from worker.logs.events import emit
+from worker.logs.log_rate import LinesPerSecond
+from worker.metrics.counts import Counts
+from worker.retry.decision import Decision, error_class_of
 
 __all__ = ["JobLog", "JobNames"]
 
@@ -57,9 +57,9 @@ class JobLog:
     """
 
     def __init__(
-        self, figures: Figures | None = None, *, clock: Callable[[], float] = time.monotonic
+        self, figures: Counts | None = None, *, clock: Callable[[], float] = time.monotonic
     ) -> None:
-        self._figures = figures or Figures(sites=(), kinds=())
+        self._figures = figures or Counts(sites=(), kinds=())
         self._log = logging.getLogger("worker.job")
         self._site_lines = LinesPerSecond(clock=clock)
 
@@ -147,7 +147,7 @@ class JobLog:
 
         Args:
             job: its names.
-            decision: of `worker.retry`.
+            decision: of `worker.retry.rules`.
             attempt: number of the failed attempt, 1 = first.
             duration_ms: ms since the job was enqueued.
             error: what the attempt raised, or None when it was not made.

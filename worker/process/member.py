@@ -68,8 +68,8 @@ def _main() -> int:
     with without(*NOT_NEEDED):
         from worker.errors import SettingsError  # noqa: PLC0415 - see above
         from worker.main import serve  # noqa: PLC0415
+        from worker.process.supervisor import EXIT_SETTINGS  # noqa: PLC0415
         from worker.settings import Settings  # noqa: PLC0415
-        from worker.supervisor import EXIT_SETTINGS  # noqa: PLC0415
 
     try:
         settings = _of_place(Settings.from_env(), given.place)

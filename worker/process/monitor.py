@@ -13,22 +13,22 @@ from typing import Any, Final
 from dramatiq.broker import Broker
 from dramatiq.middleware import Middleware
 
-from worker import __version__
+from worker.engine.async_worker import AsyncWorker
 from worker.engine.broker import EngineBroker
 from worker.engine.connection import PRODUCER, connect
 from worker.engine.delivery import Delivery
 from worker.engine.endings import Bury, Finish
-from worker.engine.loop import LoopWorker
-from worker.observe.depths import record_depth
-from worker.observe.figures import Figures
-from worker.observe.flusher import Flusher
-from worker.observe.health import Health
-from worker.observe.metrics import Metrics, ProcessFigures, QueueReading
-from worker.observe.port import Port
-from worker.observe.presence import Presence
+from worker.metrics.counts import Counts
+from worker.metrics.flusher import Flusher
+from worker.metrics.gauge_minutes import record_depth
+from worker.metrics.prometheus import Metrics, ProcessCounts, QueueReading
+from worker.process.health import Health
+from worker.process.heartbeat import Heartbeat
+from worker.process.http_port import Port
 from worker.settings import Settings
+from worker.version import __version__
 
-__all__ = ["Watch"]
+__all__ = ["Monitor"]
 
 _log = logging.getLogger("worker.watch")
 
@@ -36,7 +36,7 @@ _log = logging.getLogger("worker.watch")
 SPAN: Final = 64
 
 
-class Watch(Middleware):
+class Monitor(Middleware):
     """Watches one process.
 
     Args:
@@ -44,11 +44,11 @@ class Watch(Middleware):
         figures: what the actors count.
     """
 
-    def __init__(self, settings: Settings, figures: Figures) -> None:
+    def __init__(self, settings: Settings, figures: Counts) -> None:
         self._settings = settings
         self._figures = figures
         self._flusher: Flusher | None = None
-        self._presence: Presence | None = None
+        self._heartbeat: Heartbeat | None = None
         self._port: Port | None = None
         self._health: Health | None = None
         self._reader: Any = None
@@ -71,14 +71,14 @@ class Watch(Middleware):
         self._flusher = Flusher(broker.client, broker.keyspace, self._figures)
         self._flusher.start()
         health = self._health = _health_of(broker, worker)
-        if isinstance(worker, LoopWorker):
+        if isinstance(worker, AsyncWorker):
             health.watch_loop(asyncio.get_running_loop())
-        self._presence = Presence(
+        self._heartbeat = Heartbeat(
             broker.client, broker.keyspace, broker.broker_id,
             lambda: _facts(broker, worker, health),
             beside=lambda now_ms: _record(broker, now_ms),
         )  # fmt: skip
-        self._presence.start()
+        self._heartbeat.start()
         if self._settings.metrics_port:
             self._open(broker, worker, health)
 
@@ -86,8 +86,8 @@ class Watch(Middleware):
         """Flush what is left, take leave and close the port."""
         if self._flusher is not None:
             self._flusher.stop()
-        if self._presence is not None:
-            self._presence.stop()
+        if self._heartbeat is not None:
+            self._heartbeat.stop()
         if self._health is not None:
             self._health.leave_loop()
         if self._port is not None:
@@ -104,7 +104,7 @@ class Watch(Middleware):
         def gauges() -> Mapping[str, float]:
             return {
                 "jobs_running": _running(broker, worker),
-                "worker_concurrency": worker.concurrency if isinstance(worker, LoopWorker) else 0,
+                "worker_concurrency": worker.concurrency if isinstance(worker, AsyncWorker) else 0,
                 "worker_silence_seconds": health.silence_s(),
                 "worker_ready": health.ready().ok,
             }
@@ -112,28 +112,28 @@ class Watch(Middleware):
         # A client of its own and of little patience: a scrape must not wait for long.
         self._reader = connect(self._settings.redis, PRODUCER)
         metrics = Metrics(
-            ProcessFigures(self._figures, gauges, version=__version__),
+            ProcessCounts(self._figures, gauges, version=__version__),
             QueueReading(self._reader, broker.keyspace),
         )
         self._port = Port(
             self._settings.metrics_host, self._settings.metrics_port,
-            span=1 if isinstance(worker, LoopWorker) else SPAN,
+            span=1 if isinstance(worker, AsyncWorker) else SPAN,
             live=health.live, ready=health.ready, metrics=metrics.render,
         )  # fmt: skip
         self._port.open()
 
 
 def _health_of(broker: EngineBroker, worker: Any) -> Health:
-    on_loop = isinstance(worker, LoopWorker)
+    on_loop = isinstance(worker, AsyncWorker)
     return Health(
         silence_s=worker.silence_s if on_loop else broker.silence_s,
-        is_away=broker.absence.is_lasting,
+        is_away=broker.outage.is_lasting,
         is_stopping=worker.is_stopping if on_loop else lambda: False,
     )
 
 
 def _running(broker: EngineBroker, worker: Any) -> int:
-    return worker.running() if isinstance(worker, LoopWorker) else broker.held()
+    return worker.running() if isinstance(worker, AsyncWorker) else broker.held()
 
 
 def _facts(broker: EngineBroker, worker: Any, health: Health) -> Mapping[str, Any]:

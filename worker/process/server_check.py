@@ -11,7 +11,7 @@ from dramatiq.middleware import Middleware
 
 from worker.doctor.server import check_redis
 from worker.engine.connection import WORKER, connect
-from worker.observe.events import BROKER_UNSAFE, emit
+from worker.logs.events import BROKER_UNSAFE, emit
 from worker.settings import Settings
 
 __all__ = ["ServerCheck"]

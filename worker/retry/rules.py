@@ -21,7 +21,6 @@ import math
 import random
 from dataclasses import dataclass, replace
 
-from worker.decision import Action, Decision
 from worker.errors import (
     AmbiguousError,
     ApiError,
@@ -33,7 +32,8 @@ from worker.errors import (
     ThrottledError,
     UnavailableError,
 )
-from worker.retry_policy import (
+from worker.retry.decision import Action, Decision
+from worker.retry.policy import (
     AMBIGUOUS_FLOOR_MS,
     CLOCK_STEP_MS,
     FLOOR_MS,

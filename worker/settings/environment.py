@@ -9,8 +9,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Final
 
-from worker import retry_policy, sites
-from worker.variable import Variable
+from worker.retry import policy
+from worker.settings import site
+from worker.settings.variable import Variable
 
 __all__ = ["SITE_VARIABLES", "VARIABLES", "retry_variables"]
 
@@ -22,7 +23,7 @@ DEFAULT_SHARDS: Final = 1
 #: As the documentation has it: a request that meets the strict rule is always legal.
 DEFAULT_REQUEST_CONTEXT: Final = "strict"
 #: Minutes of the API's 30 in which a repeat is sent while an outcome is unknown.
-DEFAULT_WINDOW_MINUTES: Final = retry_policy.DEFAULT_WINDOW_MS / 60_000
+DEFAULT_WINDOW_MINUTES: Final = policy.DEFAULT_WINDOW_MS / 60_000
 #: A person decides, as a second hosted page may otherwise exist without anybody knowing.
 DEFAULT_ON_AMBIGUOUS: Final = "hold"
 #: Seconds that results without a page are kept: a week, so that a Friday's failure is still
@@ -63,15 +64,13 @@ DEFAULT_SHARE_OFFERS_S: Final = 0.0
 DEFAULT_TRACES: Final = "off"
 
 #: First waits, caps and horizons of a kind that has no row of its own in `KIND_DEFAULTS`.
-GENERIC_DEFAULTS: Final = retry_policy.RetryPolicy()
+GENERIC_DEFAULTS: Final = policy.RetryPolicy()
 #: Offers are shown while a customer waits at a cancel page: short waits, and after a quarter of
 #: an hour nobody looks any more.
-OFFER_DEFAULTS: Final = retry_policy.RetryPolicy(
+OFFER_DEFAULTS: Final = policy.RetryPolicy(
     max_attempts=6, base_ms=250, cap_ms=15_000, horizon_ms=900_000
 )
-KIND_DEFAULTS: Final[Mapping[str, retry_policy.RetryPolicy]] = {
-    "personalized_offer": OFFER_DEFAULTS
-}
+KIND_DEFAULTS: Final[Mapping[str, policy.RetryPolicy]] = {"personalized_offer": OFFER_DEFAULTS}
 
 _REFERENCE_WINDOW_MINUTES = 29
 
@@ -289,14 +288,14 @@ SITE_VARIABLES: Final[tuple[Variable, ...]] = (
     Variable(
         name="CHARGEBEE_DOMAIN",
         field="domain",
-        default=sites.DEFAULT_DOMAIN,
+        default=site.DEFAULT_DOMAIN,
         reason="the only environment that the API's description lists",
     ),
     Variable(
         name="CHARGEBEE_RATE_PER_MINUTE",
         field="rate_per_minute",
         kind="int",
-        default=sites.DEFAULT_RATE_PER_MINUTE,
+        default=site.DEFAULT_RATE_PER_MINUTE,
         unit="calls per minute",
         reason="test sites and the smallest plan have 150; calls above the limit get a live site "
         "flagged; 0 = no limit",
@@ -305,7 +304,7 @@ SITE_VARIABLES: Final[tuple[Variable, ...]] = (
         name="CHARGEBEE_MAX_IN_FLIGHT",
         field="max_in_flight",
         kind="int",
-        default=sites.DEFAULT_MAX_IN_FLIGHT,
+        default=site.DEFAULT_MAX_IN_FLIGHT,
         unit="calls",
         reason="half of what the API published for test sites; 0 = no limit",
     ),

@@ -1,6 +1,6 @@
 """All settings, read once from environment variables and then frozen.
 
-Each variable with its default, unit and reason is in `worker.variables` and docs/settings.md.
+Each variable with its default, unit and reason is in `environment.py` and docs/settings.md.
 Reading needs no API key: keys are references, followed when a request is made.
 """
 
@@ -12,13 +12,13 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Literal, Self
 
 from schemas import KINDS
-from worker import variables
 from worker.errors import SettingsError
-from worker.redis_address import RedisAddress
-from worker.retry_policy import OnAmbiguous, RetryPolicy
-from worker.secret import Secret
-from worker.sites import Site, check_api_url, check_site_name
-from worker.sites_file import load_sites
+from worker.retry.policy import OnAmbiguous, RetryPolicy
+from worker.settings import environment
+from worker.settings.redis_address import RedisAddress
+from worker.settings.secret import Secret
+from worker.settings.site import Site, check_api_url, check_site_name
+from worker.settings.sites_file import load_sites
 
 __all__ = ["Settings"]
 
@@ -68,36 +68,36 @@ class Settings:
 
     redis_url: str = field(repr=False)
     redis: RedisAddress = field(init=False)
-    namespace: str = variables.DEFAULT_NAMESPACE
-    shards: int = variables.DEFAULT_SHARDS
+    namespace: str = environment.DEFAULT_NAMESPACE
+    shards: int = environment.DEFAULT_SHARDS
     sites: Mapping[str, Site] = field(default_factory=dict)
     default_site: str | None = None
-    request_context: Literal["strict", "relaxed"] = variables.DEFAULT_REQUEST_CONTEXT
-    window_minutes: float = variables.DEFAULT_WINDOW_MINUTES
-    on_ambiguous: OnAmbiguous = variables.DEFAULT_ON_AMBIGUOUS
-    result_ttl_s: int = variables.DEFAULT_RESULT_TTL_S
-    result_margin_s: int = variables.DEFAULT_RESULT_MARGIN_S
-    stream_max_len: int = variables.DEFAULT_STREAM_MAX_LEN
-    grace_s: float = variables.DEFAULT_GRACE_S
-    lease_ms: int = variables.DEFAULT_LEASE_MS
-    max_deliveries: int = variables.DEFAULT_MAX_DELIVERIES
-    connect_timeout_s: float = variables.DEFAULT_CONNECT_TIMEOUT_S
-    attempt_timeout_s: float = variables.DEFAULT_ATTEMPT_TIMEOUT_S
-    max_body_bytes: int = variables.DEFAULT_MAX_BODY_BYTES
-    share_offers_s: float = variables.DEFAULT_SHARE_OFFERS_S
-    offers_idempotency_key: bool = variables.DEFAULT_OFFERS_IDEMPOTENCY_KEY
-    log_format: Literal["json", "console"] = variables.DEFAULT_LOG_FORMAT
-    log_level: Literal["debug", "info", "warning", "error"] = variables.DEFAULT_LOG_LEVEL
-    metrics_port: int = variables.DEFAULT_METRICS_PORT
-    metrics_host: str = variables.DEFAULT_METRICS_HOST
-    traces: Literal["off", "otlp"] = variables.DEFAULT_TRACES
+    request_context: Literal["strict", "relaxed"] = environment.DEFAULT_REQUEST_CONTEXT
+    window_minutes: float = environment.DEFAULT_WINDOW_MINUTES
+    on_ambiguous: OnAmbiguous = environment.DEFAULT_ON_AMBIGUOUS
+    result_ttl_s: int = environment.DEFAULT_RESULT_TTL_S
+    result_margin_s: int = environment.DEFAULT_RESULT_MARGIN_S
+    stream_max_len: int = environment.DEFAULT_STREAM_MAX_LEN
+    grace_s: float = environment.DEFAULT_GRACE_S
+    lease_ms: int = environment.DEFAULT_LEASE_MS
+    max_deliveries: int = environment.DEFAULT_MAX_DELIVERIES
+    connect_timeout_s: float = environment.DEFAULT_CONNECT_TIMEOUT_S
+    attempt_timeout_s: float = environment.DEFAULT_ATTEMPT_TIMEOUT_S
+    max_body_bytes: int = environment.DEFAULT_MAX_BODY_BYTES
+    share_offers_s: float = environment.DEFAULT_SHARE_OFFERS_S
+    offers_idempotency_key: bool = environment.DEFAULT_OFFERS_IDEMPOTENCY_KEY
+    log_format: Literal["json", "console"] = environment.DEFAULT_LOG_FORMAT
+    log_level: Literal["debug", "info", "warning", "error"] = environment.DEFAULT_LOG_LEVEL
+    metrics_port: int = environment.DEFAULT_METRICS_PORT
+    metrics_host: str = environment.DEFAULT_METRICS_HOST
+    traces: Literal["off", "otlp"] = environment.DEFAULT_TRACES
     sentry_dsn: str | None = field(default=None, repr=False)
     retry: Mapping[str, RetryPolicy] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         address = RedisAddress.parse(self.redis_url, _REDIS_VARIABLE)
         object.__setattr__(self, "redis", address)
-        for variable in variables.VARIABLES:
+        for variable in environment.VARIABLES:
             variable.check(getattr(self, variable.field))
         if self.default_site is not None and self.default_site not in self.sites:
             remedy = f"Choose from {', '.join(self.sites) or 'none: no site is configured'}."
@@ -116,7 +116,7 @@ class Settings:
         """
         given = os.environ if environ is None else environ
         values: dict[str, Any] = {
-            variable.field: variable.read(given) for variable in variables.VARIABLES
+            variable.field: variable.read(given) for variable in environment.VARIABLES
         }
         values["redis_url"] = _read_redis_url(given)
         values["sites"], values["default_site"] = _read_sites(given, environ)
@@ -154,7 +154,7 @@ class Settings:
         """
         own = self.retry.get(kind)
         if own is None:
-            own = variables.KIND_DEFAULTS.get(kind, variables.GENERIC_DEFAULTS)
+            own = environment.KIND_DEFAULTS.get(kind, environment.GENERIC_DEFAULTS)
         window_ms = round(self.window_minutes * 60_000)
         return replace(own, window_ms=window_ms, on_ambiguous=self.on_ambiguous)
 
@@ -179,7 +179,7 @@ def _read_sites(
     path, name = _text(given, _SITES_VARIABLE), _text(given, _SITE_VARIABLE)
     if path is None:
         return _read_one_site(name, given, environ)
-    for variable in variables.SITE_VARIABLES:
+    for variable in environment.SITE_VARIABLES:
         if _text(given, variable.name) is not None:
             remedy = f"Write {variable.field} into the file, for each site it is meant for."
             raise SettingsError(variable.name, f"does not go with {_SITES_VARIABLE}", remedy)
@@ -191,12 +191,12 @@ def _read_one_site(
     name: str | None, given: Mapping[str, str], environ: Mapping[str, str] | None
 ) -> tuple[dict[str, Site], str | None]:
     if name is None:
-        for stray in (_KEY_VARIABLE, *(variable.name for variable in variables.SITE_VARIABLES)):
+        for stray in (_KEY_VARIABLE, *(variable.name for variable in environment.SITE_VARIABLES)):
             if _text(given, stray) is not None:
                 raise SettingsError(_SITE_VARIABLE, f"is not set, but {stray} is", _NO_SITE)
         return {}, None
     check_site_name(name, _SITE_VARIABLE)
-    values = {variable.field: variable.read(given) for variable in variables.SITE_VARIABLES}
+    values = {variable.field: variable.read(given) for variable in environment.SITE_VARIABLES}
     if values["api_url"] is not None:
         values["api_url"] = check_api_url(values["api_url"], "CHARGEBEE_API_URL")
     key = Secret(f"env:{_KEY_VARIABLE}", variable=_KEY_VARIABLE, environ=environ)
@@ -208,6 +208,6 @@ def _read_one_site(
 
 
 def _read_policy(kind: str, environ: Mapping[str, str]) -> RetryPolicy:
-    values = {row.field: row.read(environ) for row in variables.retry_variables(kind)}
+    values = {row.field: row.read(environ) for row in environment.retry_variables(kind)}
     values["horizon_ms"] *= 1000
     return RetryPolicy(**values)

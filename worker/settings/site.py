@@ -18,7 +18,7 @@ from typing import Final
 from urllib.parse import urlsplit
 
 from worker.errors import SettingsError
-from worker.secret import Secret
+from worker.settings.secret import Secret
 
 __all__ = ["SKIP_NAMES", "Secret", "Site", "check_api_url", "check_site_name"]
 

@@ -4,7 +4,7 @@
 
     [sites.acme]
     api_key = "env:ACME_KEY"          # or "file:/run/secrets/acme"
-    rate_per_minute = 1000            # every field of `worker.sites.Site` may stand here
+    rate_per_minute = 1000            # every field of `worker.settings.site.Site` may stand here
 
 A key that is not known is refused by its path (`sites.acme.rate_per_minut`).
 """
@@ -20,8 +20,8 @@ from pathlib import Path
 from typing import Any
 
 from worker.errors import SettingsError
-from worker.secret import Secret
-from worker.sites import Site, check_site_name
+from worker.settings.secret import Secret
+from worker.settings.site import Site, check_site_name
 
 __all__ = ["load_sites"]
 

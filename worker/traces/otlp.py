@@ -6,12 +6,12 @@ import os
 import socket
 from typing import TYPE_CHECKING, Final
 
-from worker import __version__
 from worker.errors import SettingsError
 from worker.settings import Settings
+from worker.version import __version__
 
 if TYPE_CHECKING:
-    from worker.observe.tracing import Traces
+    from worker.traces.worker_spans import Traces
 
 __all__ = ["open_traces"]
 
@@ -49,7 +49,7 @@ def open_traces(settings: Settings) -> Traces | None:
     except ModuleNotFoundError:
         remedy = "Install it with: pip install 'largesse[otel]'"
         raise SettingsError("LARGESSE_TRACES", "needs the extra otel", remedy) from None
-    from worker.observe.tracing import Traces  # noqa: PLC0415 - needs what was just found
+    from worker.traces.worker_spans import Traces  # noqa: PLC0415 - needs what was just found
 
     ours = {
         "service.name": SERVICE,

@@ -33,12 +33,12 @@ from opentelemetry.trace import (
 )
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
-from worker import __version__
-from worker.decision import error_class_of
+from worker.client.producer_span import OPTION, SYSTEM
 from worker.engine.delivery import Delivery
 from worker.engine.endings import Bury, Ending, Finish, Retry
 from worker.errors import ApiError
-from worker.observe.sending import OPTION, SYSTEM
+from worker.retry.decision import error_class_of
+from worker.version import __version__
 
 if TYPE_CHECKING:
     from worker.api.answers import ApiAnswer

@@ -12,8 +12,8 @@ import uvloop
 from dramatiq.middleware import AsyncIO, Middleware, TimeLimit, default_middleware
 from dramatiq.worker import Worker
 
+from worker.engine.async_worker import AsyncWorker
 from worker.engine.broker import EngineBroker
-from worker.engine.loop import LoopWorker
 
 CrewKind = Literal["threads", "loop"]
 
@@ -99,7 +99,7 @@ def _start_loop(
     loop = uvloop.new_event_loop()
 
     async def serve() -> None:
-        worker = LoopWorker(broker, url, concurrency=size, queues=queues, grace_s=5)
+        worker = AsyncWorker(broker, url, concurrency=size, queues=queues, grace_s=5)
         started.set()
         await worker.run(stopping)
 

@@ -11,7 +11,7 @@ from typing import Any
 PATH_VARIABLE = "LARGESSE_FAULTS_FIGURES"
 
 
-class Figures:
+class Counts:
     """Appends rows to a file.
 
     Args:

@@ -57,7 +57,7 @@ class Fleet:
         if threads:
             words = ["dramatiq", "worker.main:setup", "-p", "1", "-t", str(concurrency)]
         else:
-            program = "rig.moved" if moved else "worker.member"
+            program = "rig.moved" if moved else "worker.process.member"
             words = [program, "--concurrency", str(concurrency), "--grace", str(grace_s)]
         self._argv = launch(["python", "-m", *words])
         self.members: list[Process] = []

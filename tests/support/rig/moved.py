@@ -1,4 +1,4 @@
-"""A worker as `worker.fleet` starts it, on a clock that the test moves ahead.
+"""A worker as `worker.process.fleet` starts it, on a clock that the test moves ahead.
 
     python -m rig.moved --concurrency 16 --grace 25
 
@@ -16,11 +16,11 @@ from rig.invariants import PREFIX, QUEUE
 from rig.sandbox import SandboxAdmin
 from worker.engine.broker import EngineBroker
 from worker.engine.scripts import Scripts
-from worker.operator import Operator
+from worker.operator import OperatorClient
 from worker.settings import Settings
 
 
-class MovedOperator(Operator):
+class MovedOperator(OperatorClient):
     """A person's moves on the clock of the workers."""
 
     def __init__(self, settings: Settings) -> None:
@@ -45,4 +45,4 @@ def pass_time(client: redis.Redis, seconds: float, *, api: SandboxAdmin | None =
 if __name__ == "__main__":
     assert EngineBroker.__init__.__kwdefaults__ is not None
     EngineBroker.__init__.__kwdefaults__["moved_clock"] = True
-    runpy.run_module("worker.member", run_name="__main__")
+    runpy.run_module("worker.process.member", run_name="__main__")

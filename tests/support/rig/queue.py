@@ -9,7 +9,7 @@ from typing import Any
 import redis
 
 from worker.engine.endings import SCRIPT_OF, Bury, Ending, Finish, Release, Retry
-from worker.engine.entry import Entry
+from worker.engine.enqueue import Entry
 from worker.engine.keys import RECORD_VERSION, Keyspace
 from worker.engine.scripts import Argument, Scripts
 

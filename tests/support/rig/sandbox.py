@@ -10,7 +10,7 @@ from typing import Any, Self
 
 from rig.processes import Process
 from rig.waiting import until
-from worker.embedded import free_port
+from worker.demo.embedded import free_port
 
 #: Site and key that the sandbox knows when it is started without `--site`.
 SITE = "acme-test"

@@ -9,7 +9,7 @@ import redis
 from rig.processes import Process
 from rig.server import RedisServer, server_binary
 from rig.waiting import until
-from worker.embedded import free_port
+from worker.demo.embedded import free_port
 
 SERVICE = "largesse-test"
 

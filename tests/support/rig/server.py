@@ -17,7 +17,7 @@ from redis.retry import Retry
 
 from rig.processes import Process
 from rig.waiting import until
-from worker.embedded import free_port
+from worker.demo.embedded import free_port
 
 #: Path of another server binary to run the same tests on, such as Debian's redis-server.
 BINARY_VARIABLE = "LARGESSE_TEST_REDIS_SERVER"

@@ -10,8 +10,8 @@ import redis
 
 from rig.queue import Lease, Queue
 from worker import JobHandle, Producer, Settings
-from worker.job import QUEUE
-from worker.operator import Operator
+from worker.jobs.job import QUEUE
+from worker.operator import OperatorClient
 
 SITES = ("acme-test", "globex")
 WORKER = "host-1:4711:0123456789ab"
@@ -103,9 +103,9 @@ class Shelf:
         )  # fmt: skip
         return job
 
-    def desk(self, who: str | None = None) -> Operator:
+    def operator(self, who: str | None = None) -> OperatorClient:
         """Open an operator's desk; the caller closes it."""
-        return Operator(self.settings, who=who)
+        return OperatorClient(self.settings, who=who)
 
 
 def now_ms() -> int:

@@ -12,9 +12,9 @@ import random
 from dataclasses import dataclass
 
 from rig.queue import SITE, Lease, Queue, entry
-from worker.budgets import pace_of
 from worker.errors import ThrottledError
-from worker.retry import RetryPolicy, decide
+from worker.process.budgets import pace_of
+from worker.retry.rules import RetryPolicy, decide
 from worker.sandbox.limits import Limits
 from worker.sandbox.settings import Settings
 

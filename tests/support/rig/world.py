@@ -8,7 +8,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from rig.figures import Figures
+from rig.figures import Counts
 from rig.fleet import Fleet
 from rig.invariants import Verdict, check, wait_all_ended
 from rig.producing import GIFT, AcceptedLog, produce
@@ -127,7 +127,7 @@ class World:
 
     def judge(
         self,
-        figures: Figures,
+        figures: Counts,
         row: str,
         case: str,
         *,

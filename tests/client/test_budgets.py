@@ -10,8 +10,8 @@ import pytest
 import redis
 
 from worker import Producer, Settings
-from worker.budgets import BudgetKeeper, budget_of, key_mark_of
 from worker.engine.broker import EngineBroker
+from worker.process.budgets import BudgetKeeper, budget_of, key_mark_of
 
 OFFER = {"customer_id": "c-1"}
 SITES = """

@@ -1,0 +1,1 @@
+"""A whole system on one machine for a minute, and a Valkey server that needs no installation."""

@@ -1,0 +1,1 @@
+"""Logging: events and their fields, redaction, limits on lines, reports to Sentry."""

@@ -1,0 +1,1 @@
+"""A worker process and its fleet: actors, heartbeat, health, HTTP port, monitor, supervisor."""

@@ -1,0 +1,5 @@
+"""All settings: environment variables, the sites file, secrets, the address of Redis."""
+
+from worker.settings.settings import Settings
+
+__all__ = ["Settings"]

@@ -1,0 +1,1 @@
+"""The spans of a worker, and how they leave it."""
