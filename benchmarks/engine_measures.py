@@ -32,7 +32,6 @@ from benchmarks.figures import Board, percentile
 from benchmarks.server import Server
 from worker.client.producer import AsyncProducer, Producer
 from worker.engine.broker import EngineBroker
-from worker.engine.consumer import fetch_arguments
 from worker.engine.enqueue import entry_of
 from worker.jobs.job import Job
 
@@ -313,7 +312,7 @@ def depth(
         took = []
         for number in range(tries):
             if isinstance(broker, EngineBroker):
-                args = fetch_arguments(broker, QUEUE, "benchmark", FETCH)
+                args = broker.options.fetch_arguments(QUEUE, "benchmark", FETCH)
                 started = time.perf_counter()
                 reply = broker.scripts.run("fetch", 0, args)
                 took.append(time.perf_counter() - started)

@@ -4,16 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, ClassVar, Final, cast
+from typing import Any, ClassVar, Final, Protocol, cast
 
 from marshmallow import RAISE, Schema, ValidationError, post_load
 
-if TYPE_CHECKING:
-    from schemas.fields import JobField
-    from schemas.part import Part
-
 #: Stands for "not taken", where None is a value.
 _LEFT: Final = object()
+
+
+class _Checked(Protocol):
+    """A field that says what is wrong with a value, or gives what it loads."""
+
+    required: bool
+
+    def checked(self, value: Any) -> Any: ...
 
 
 class JobSchema(Schema):
@@ -66,7 +70,7 @@ class JobSchema(Schema):
         """Give what `load` would, or `_LEFT` where it may have something to say."""
         if type(data) is not dict:
             return _LEFT
-        fields = cast("Mapping[object, JobField[Any] | Part]", self.fields)
+        fields = cast("Mapping[object, _Checked]", self.fields)
         loaded = {}
         try:
             for name, value in data.items():

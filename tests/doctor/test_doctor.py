@@ -13,8 +13,8 @@ from rig.command import Command
 from rig.server import RedisServer
 from rig.system import System
 
-from worker.doctor.server import check_redis
 from worker.engine.scripts import SCRIPT_NAMES, script
+from worker.process.redis_checks import check_redis
 
 HEALTHY = [
     "settings", "redis", "version", "role", "persistence", "eviction", "memory", "clock",

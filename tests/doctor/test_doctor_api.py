@@ -11,7 +11,7 @@ import pytest
 from rig.sandbox import API_KEY, SITE, SandboxServer
 
 from worker.doctor.api import check_site
-from worker.doctor.check import Check
+from worker.process.check import Check
 from worker.settings.site import Secret, Site
 
 

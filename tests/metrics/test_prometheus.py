@@ -16,7 +16,6 @@ from rig.waiting import until
 from worker.demo.embedded import free_port
 from worker.engine.broker import Budget, EngineBroker
 from worker.engine.connection import PRODUCER, connect
-from worker.engine.consumer import fetch_arguments
 from worker.engine.endings import Retry
 from worker.engine.enqueue import entry_of
 from worker.engine.keys import Keyspace
@@ -190,7 +189,7 @@ def test_queue_figures_follow_a_job(
     fill(broker, redis_url)
     shard = broker.keyspace.shard_of_site("acme")
     prefix = broker.keyspace.prefix(shard)
-    broker.scripts.run("fetch", shard, fetch_arguments(broker, "chargebee", "w", 1))
+    broker.scripts.run("fetch", shard, broker.options.fetch_arguments("chargebee", "w", 1))
     (late,) = client.zrange(f"{prefix}q:chargebee:delayed", 0, 0)  # type: ignore[misc]
     before = read_queue(client, broker.keyspace)
     client.zadd(f"{prefix}q:chargebee:delayed", {late: before.now_ms - 42_000})
@@ -210,7 +209,7 @@ def test_metrics_show_the_pace_that_a_429_left(
     metrics = Metrics(QueueReading(client, broker.keyspace))
     assert value(samples(metrics), "largesse_site_pace_ratio", site="acme") == 1
     shard = broker.keyspace.shard_of_site("acme")
-    args = fetch_arguments(broker, "chargebee", "w", 1)
+    args = broker.options.fetch_arguments("chargebee", "w", 1)
     (job_id, _, fence, _) = broker.scripts.run("fetch", shard, args)[2]
     ending = Retry(delay_ms=0, counted=False, unsure=False, pause_site_ms=1_000)
     args = [60_000, 1_000, *ending.arguments(job_id.decode(), int(fence))]

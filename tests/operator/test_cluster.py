@@ -14,12 +14,12 @@ from worker.dashboard.snapshot import take
 from worker.demo.embedded import free_port
 from worker.doctor.fleet import check_fleet
 from worker.doctor.keys import check_keys
-from worker.doctor.server import check_redis
 from worker.engine.connection import PRODUCER, connect
 from worker.engine.keys import Keyspace
 from worker.operator import OperatorClient
 from worker.operator.job_query import JobQuery
 from worker.process.heartbeat import Heartbeat, read_heartbeats
+from worker.process.redis_checks import check_redis
 
 SITES = ("acme-test", "globex", "initech")
 FACTS = {

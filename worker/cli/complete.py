@@ -7,10 +7,15 @@ from __future__ import annotations
 
 from typing import Final
 
-__all__ = ["KINDS", "complete_kind", "complete_site", "complete_state"]
+__all__ = ["KINDS", "STATES", "complete_kind", "complete_site", "complete_state"]
 
 #: Kinds of jobs as they are typed; the schemas are too heavy for a key press.
 KINDS: Final = ("gift-checkout", "personalized-offer")
+
+#: All states, as `worker.engine.record.JobState` has them; that module is heavy.
+STATES: Final = (
+    "queued", "delayed", "running", "held", "succeeded", "failed", "expired", "cancelled",
+)  # fmt: skip
 
 
 def complete_kind(incomplete: str) -> list[str]:
@@ -20,8 +25,6 @@ def complete_kind(incomplete: str) -> list[str]:
 
 def complete_state(incomplete: str) -> list[str]:
     """Give the states of jobs that begin so."""
-    from worker.cli.job_filters import STATES  # noqa: PLC0415 - which completes by this one
-
     return [name for name in STATES if name.startswith(incomplete)]
 
 

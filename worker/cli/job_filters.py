@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
-from worker.cli.complete import complete_kind, complete_site, complete_state
+from worker.cli.complete import STATES, complete_kind, complete_site, complete_state
 from worker.cli.inputs import kind_of
 from worker.cli.operator_client import point_in_time
 from worker.cli.output import fail
@@ -19,11 +19,6 @@ __all__ = [
     "LIVING", "STATES", "Code", "Key", "Kind", "Limit", "Since", "Site", "State", "Until", "Where",
     "query_of",
 ]  # fmt: skip
-
-#: All states, as `worker.engine.record.JobState` has them; that module is heavy.
-STATES: Final = (
-    "queued", "delayed", "running", "held", "succeeded", "failed", "expired", "cancelled",
-)  # fmt: skip
 
 #: Those in which a job can be cancelled.
 LIVING: Final = ("queued", "delayed", "running", "held")

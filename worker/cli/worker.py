@@ -41,4 +41,6 @@ def worker(
     from worker.settings import Settings  # noqa: PLC0415
 
     grace_s = Settings.from_env().grace_s if grace is None else grace
-    fleet.become(processes=processes, concurrency=concurrency, grace_s=grace_s)
+    fleet.become(
+        "worker.main:serve", processes=processes, concurrency=concurrency, grace_s=grace_s
+    )

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
-from worker.doctor.check import Check
 from worker.errors import BrokerError, SettingsError
+from worker.process.check import Check
 
 __all__ = ["Check", "check_all"]
 
@@ -23,9 +23,9 @@ def check_all(environ: Mapping[str, str] | None = None, *, calls: bool = True) -
     from worker.doctor.api import check_sites  # noqa: PLC0415 - heavy
     from worker.doctor.fleet import check_fleet  # noqa: PLC0415
     from worker.doctor.keys import check_keys  # noqa: PLC0415
-    from worker.doctor.server import check_redis  # noqa: PLC0415
     from worker.engine.connection import PRODUCER, connect  # noqa: PLC0415
     from worker.engine.keys import Keyspace  # noqa: PLC0415
+    from worker.process.redis_checks import check_redis  # noqa: PLC0415
     from worker.settings import Settings  # noqa: PLC0415
 
     try:

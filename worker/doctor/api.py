@@ -17,9 +17,9 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Final
 from urllib.parse import urlsplit
 
-from worker.doctor.check import Check, Status
 from worker.errors import SettingsError
 from worker.operations import OPERATIONS
+from worker.process.check import Check, Status
 from worker.settings import Settings
 from worker.settings.site import Site
 

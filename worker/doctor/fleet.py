@@ -9,7 +9,6 @@ from typing import Any, Final
 
 import redis
 
-from worker.doctor.check import Check
 from worker.engine.keys import Keyspace
 from worker.engine.redis_errors import speaking_to_redis
 from worker.metrics.gauges import redis_now_ms
@@ -17,6 +16,7 @@ from worker.operator.durations import spell_ms
 from worker.operator.queue_state import read_queues
 from worker.operator.site_state import SiteState, read_sites
 from worker.operator.worker_state import WorkerState, read_workers
+from worker.process.check import Check
 from worker.version import __version__
 
 __all__ = ["check_fleet"]

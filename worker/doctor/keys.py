@@ -10,10 +10,10 @@ from typing import Any, Final
 
 import redis
 
-from worker.doctor.check import Check
 from worker.engine.keys import RECORD_VERSION, Keyspace
 from worker.engine.redis_errors import speaking_to_redis
 from worker.logs.redaction import scrub
+from worker.process.check import Check
 
 __all__ = ["KNOWN", "check_keys"]
 

@@ -13,7 +13,6 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Final
 
 from worker.engine import crash_points
-from worker.engine.consumer import script_arguments
 from worker.engine.delivery import Delivery, Undecodable
 from worker.engine.endings import SCRIPT_OF, Ending
 from worker.engine.scripts import Argument, AsyncScripts
@@ -112,7 +111,7 @@ class AckBuffer:
     async def _send(self, batch: list[Ended]) -> None:
         name = SCRIPT_OF[type(batch[0][1])]
         crash_points.point(_POINT_BEFORE[name])
-        args: list[Argument] = script_arguments(self._broker, name)
+        args: list[Argument] = self._broker.options.ending_arguments(name)
         for delivery, ending in batch:
             args += ending.arguments(delivery.job_id, delivery.fence)
         reply = await self._scripts.run(name, batch[0][0].shard, args)

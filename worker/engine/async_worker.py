@@ -216,7 +216,7 @@ class AsyncWorker:
 
     async def _renew_on(self) -> None:
         while True:
-            await asyncio.sleep(self.broker.renew_ms / 1000)
+            await asyncio.sleep(self.broker.options.renew_ms / 1000)
             for fetcher in self._fetchers.values():
                 try:
                     lost = await fetcher.renew()

@@ -31,23 +31,20 @@ from worker.engine.enqueue import Accepted, Entry, entry_of
 from worker.engine.intake import take_in
 from worker.engine.keys import DEFAULT_NAMESPACE, Keyspace
 from worker.engine.leases import LeaseBook
+from worker.engine.options import (
+    LEASE_MS,
+    MAX_DELIVERIES,
+    OUTCOME_TTL_MS,
+    RENEW_MS,
+    STREAM_MAX_LEN,
+    EngineOptions,
+)
 from worker.engine.outage import Outage
 from worker.engine.results_backend import EngineResults
 from worker.engine.scripts import Argument, Scripts
 from worker.errors import JobConflictError
 
 __all__ = ["Budget", "EngineBroker"]
-
-#: Milliseconds that a lease lasts without renewal: how long a killed worker's job waits.
-LEASE_MS: Final = 15_000
-#: Milliseconds between renewals: two may fail before a lease lapses.
-RENEW_MS: Final = 5_000
-#: Deliveries in a row without an ending after which a job is buried: it kills its workers.
-MAX_DELIVERIES: Final = 3
-#: Milliseconds that the outcomes written by scripts (poison, expired, cancelled) are kept.
-OUTCOME_TTL_MS: Final = 7 * 86_400_000
-#: Entries that a shard's stream of outcomes keeps, about.
-STREAM_MAX_LEN: Final = 100_000
 
 _CAPTURE: ContextVar[Delivery | None] = ContextVar("largesse_capture", default=None)
 _ENDING_SIGNALS: Final = ("process_message", "skip_message")
@@ -132,11 +129,13 @@ class EngineBroker(Broker):
         self.client = client if client is not None else connect(url or "redis://127.0.0.1:6379/0")
         self.scripts = Scripts(self.client, self.keyspace, moved_clock=moved_clock)
         self.moved_clock = moved_clock
-        self.lease_ms = lease_ms
-        self.renew_ms = renew_ms
-        self.max_deliveries = max_deliveries
-        self.outcome_ttl_ms = outcome_ttl_ms
-        self.stream_max_len = stream_max_len
+        self.options = EngineOptions(
+            lease_ms=lease_ms,
+            renew_ms=renew_ms,
+            max_deliveries=max_deliveries,
+            outcome_ttl_ms=outcome_ttl_ms,
+            stream_max_len=stream_max_len,
+        )
         #: Whether Redis is away.
         self.outage = Outage()
         self._lease_books: dict[str, LeaseBook] = {}
@@ -167,12 +166,18 @@ class EngineBroker(Broker):
         """
         if queue_name not in self.queues:
             raise QueueNotFound(queue_name)
-        return EngineConsumer(self, queue_name, prefetch=prefetch, timeout_ms=timeout)
+        return EngineConsumer(
+            self.scripts, self.lease_book(queue_name), self.options, self.outage,
+            prefetch=prefetch, timeout_ms=timeout,
+        )  # fmt: skip
 
     def lease_book(self, queue_name: str) -> LeaseBook:
         """Give the leases that this process holds on a queue; they outlive a consumer."""
         if queue_name not in self._lease_books:
-            self._lease_books[queue_name] = LeaseBook(self, queue_name)
+            self._lease_books[queue_name] = LeaseBook(
+                self.scripts, self.options, self.outage,
+                queue=queue_name, worker=f"{self.broker_id}:{queue_name}",
+            )  # fmt: skip
         return self._lease_books[queue_name]
 
     def held(self) -> int:

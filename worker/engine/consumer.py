@@ -6,7 +6,7 @@ import logging
 import time
 from collections import deque
 from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING, Any, Final, cast
+from typing import Final, cast
 
 from dramatiq.broker import Consumer, MessageProxy
 from dramatiq.errors import ConnectionClosed
@@ -15,15 +15,14 @@ from worker.engine import crash_points
 from worker.engine.batching import Batching
 from worker.engine.delivery import Batch, Delivery, Undecodable
 from worker.engine.endings import SCRIPT_OF, Ending, Release
-from worker.engine.keys import RECORD_VERSION
+from worker.engine.leases import LeaseBook
+from worker.engine.options import EngineOptions
+from worker.engine.outage import Outage
 from worker.engine.redis_errors import speaking_to_redis
-from worker.engine.scripts import Argument
+from worker.engine.scripts import Argument, Scripts
 from worker.errors import BrokerError
 
-if TYPE_CHECKING:
-    from worker.engine.broker import EngineBroker
-
-__all__ = ["EngineConsumer", "fetch_arguments", "script_arguments"]
+__all__ = ["EngineConsumer"]
 
 _log = logging.getLogger(__name__)
 
@@ -41,22 +40,33 @@ class EngineConsumer(Consumer):
     """Iterates over deliveries; gives None after each idle wait.
 
     Args:
-        broker: the broker.
-        queue_name: the queue.
+        scripts: fetch and end.
+        book: the leases of this process on the queue.
+        options: numbers of the scripts.
+        outage: told when Redis does not answer, and when it does again.
         prefetch: most deliveries that are out at the same time.
         timeout_ms: longest idle wait.
     """
 
     def __init__(
-        self, broker: EngineBroker, queue_name: str, *, prefetch: int, timeout_ms: int
+        self,
+        scripts: Scripts,
+        book: LeaseBook,
+        options: EngineOptions,
+        outage: Outage,
+        *,
+        prefetch: int,
+        timeout_ms: int,
     ) -> None:
-        self._broker = broker
-        self._queue = queue_name
+        self._scripts = scripts
+        self._keyspace = scripts.keyspace
+        self._book = book
+        self._options = options
+        self._outage = outage
         self._prefetch = prefetch
         self._timeout_s = timeout_ms / 1000
         self._cache: deque[Delivery] = deque()
-        self._book = broker.lease_book(queue_name)
-        self._unreclaimed = set(range(broker.keyspace.shards))
+        self._unreclaimed = set(range(self._keyspace.shards))
         self._next_shard = 0
         self._endings: Batching[_Ended] = Batching(
             self._end, most=FETCH_MAX, alike=_script_and_shard
@@ -83,9 +93,9 @@ class EngineConsumer(Consumer):
             if not self._cache:
                 self._wait(wait_ms)
         except BrokerError as error:
-            self._broker.outage.began(error)
+            self._outage.began(error)
             raise ConnectionClosed(error) from None
-        self._broker.outage.over()
+        self._outage.over()
         self._book.looked_at = time.monotonic()
         return self._cache.popleft() if self._cache else None
 
@@ -106,16 +116,20 @@ class EngineConsumer(Consumer):
     def _fetch(self, room: int) -> int | None:
         """Fill the cache from the shards in turn; give the ms until something comes by itself."""
         waits: list[int] = []
-        shards = self._broker.keyspace.shards
+        shards = self._keyspace.shards
         for step in range(shards):
             shard = (self._next_shard + step) % shards
             self._reclaim(shard)
             self._unreclaimed.add(shard)
-            reply = self._broker.scripts.run(
-                "fetch", shard, fetch_arguments(self._broker, self._queue, self._book.worker, room)
+            reply = self._scripts.run(
+                "fetch",
+                shard,
+                self._options.fetch_arguments(self._book.queue, self._book.worker, room),
             )
             self._unreclaimed.discard(shard)
-            batch = Batch(reply, queue=self._queue, shard=shard, lease_ms=self._broker.lease_ms)
+            batch = Batch(
+                reply, queue=self._book.queue, shard=shard, lease_ms=self._options.lease_ms
+            )
             if batch.deliveries:
                 crash_points.point("after_fetch")
             for broken in batch.broken:
@@ -133,8 +147,8 @@ class EngineConsumer(Consumer):
     def _reclaim(self, shard: int) -> None:
         """After a lost reply: give back the leases that never arrived here."""
         if shard in self._unreclaimed:
-            args = [self._queue, self._book.worker, *self._book.known(shard)]
-            given = self._broker.scripts.run("reclaim", shard, args)
+            args = [self._book.queue, self._book.worker, *self._book.known(shard)]
+            given = self._scripts.run("reclaim", shard, args)
             if given:
                 _log.warning("gave back %d jobs whose delivery was lost", len(given))
 
@@ -142,15 +156,14 @@ class EngineConsumer(Consumer):
         limit_s = min(LOOK_S, self._timeout_s)
         wait_s = limit_s if wait_ms is None else min(limit_s, max(wait_ms, 1) / 1000)
         bells = [
-            self._broker.keyspace.bell(shard, self._queue)
-            for shard in range(self._broker.keyspace.shards)
+            self._keyspace.bell(shard, self._book.queue) for shard in range(self._keyspace.shards)
         ]
         with speaking_to_redis():
-            if getattr(self._broker.client, "nodes_manager", None) is None:
-                self._broker.client.blpop(bells, timeout=wait_s)
+            if getattr(self._scripts.client, "nodes_manager", None) is None:
+                self._scripts.client.blpop(bells, timeout=wait_s)
             else:  # a Cluster takes only keys of one slot at a time
                 for bell in bells:
-                    self._broker.client.blpop([bell], timeout=wait_s / len(bells))
+                    self._scripts.client.blpop([bell], timeout=wait_s / len(bells))
 
     def ack(self, message: MessageProxy) -> None:
         """End a delivery; dramatiq repeats this while Redis is away.
@@ -182,7 +195,7 @@ class EngineConsumer(Consumer):
             for one in deliveries:
                 args += Release(unsure=one.sent).arguments(one.job_id, one.fence)
             try:
-                self._broker.scripts.run("release", shard, args)
+                self._scripts.run("release", shard, args)
             except BrokerError as error:
                 raise ConnectionClosed(error) from None
             for one in deliveries:
@@ -197,10 +210,10 @@ class EngineConsumer(Consumer):
     def _end(self, batch: Sequence[_Ended]) -> None:
         name, shard = _script_and_shard(batch[0])
         crash_points.point(_POINT_BEFORE[name])
-        args = script_arguments(self._broker, name)
+        args = self._options.ending_arguments(name)
         for delivery, ending in batch:
             args += ending.arguments(delivery.job_id, delivery.fence)
-        reply = self._broker.scripts.run(name, shard, args)
+        reply = self._scripts.run(name, shard, args)
         crash_points.point("after_finish" if name == "finish" else "while_delayed")
         for (delivery, _), taken in zip(batch, reply, strict=True):
             if not taken:
@@ -218,18 +231,3 @@ _POINT_BEFORE: Final = {
     "bury": "in_bury",
     "release": "in_drain",
 }
-
-
-def script_arguments(broker: EngineBroker, name: str) -> list[Argument]:
-    """Give the arguments of an ending script that come before the endings."""
-    if name == "retry":
-        return [broker.outcome_ttl_ms, broker.stream_max_len]
-    return [] if name == "release" else [broker.stream_max_len]
-
-
-def fetch_arguments(broker: EngineBroker, queue: str, worker: str, room: int) -> list[Any]:
-    """Give the arguments of the fetch script."""
-    return [
-        queue, worker, room, broker.lease_ms, broker.max_deliveries, broker.outcome_ttl_ms,
-        broker.stream_max_len, RECORD_VERSION,
-    ]  # fmt: skip

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 import redis.asyncio
 
 from worker.engine import crash_points
-from worker.engine.consumer import LOOK_S, fetch_arguments
+from worker.engine.consumer import LOOK_S
 from worker.engine.delivery import Batch, Delivery
 from worker.engine.redis_errors import speaking_to_redis
 from worker.engine.scripts import AsyncScripts
@@ -125,12 +125,14 @@ class Fetcher:
         if self._unsure:
             await self._reclaim()
         self._unsure = True
-        args = fetch_arguments(self._broker, self.queue, self.worker, room)
+        args = self._broker.options.fetch_arguments(self.queue, self.worker, room)
         reply = await self._scripts.run("fetch", self.shard, args)
         self._unsure = False
         self._broker.outage.over()
         self.looked_at = time.monotonic()
-        batch = Batch(reply, queue=self.queue, shard=self.shard, lease_ms=self._broker.lease_ms)
+        batch = Batch(
+            reply, queue=self.queue, shard=self.shard, lease_ms=self._broker.options.lease_ms
+        )
         if batch.deliveries:
             crash_points.point("after_fetch")
         self.held.update((one.job_id, one) for one in batch.deliveries)
@@ -155,7 +157,7 @@ class Fetcher:
         if not held:
             return []
         asked = time.monotonic()
-        args: list[str | int] = [self.queue, self._broker.lease_ms]
+        args: list[str | int] = [self.queue, self._broker.options.lease_ms]
         for one in held:
             args += [one.job_id, one.fence]
         reply = await self._scripts.run("renew", self.shard, args)
@@ -163,7 +165,7 @@ class Fetcher:
         lost = []
         for one in held:
             if one.job_id not in lost_ids:
-                one.lease_until = asked + self._broker.lease_ms / 1000
+                one.lease_until = asked + self._broker.options.lease_ms / 1000
             elif self.held.get(one.job_id) is one:
                 one.lease_until = 0.0
                 lost.append(one)

@@ -8,13 +8,12 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Iterable
-from typing import TYPE_CHECKING
 
 from worker.engine.delivery import Delivery
+from worker.engine.options import EngineOptions
+from worker.engine.outage import Outage
+from worker.engine.scripts import Scripts
 from worker.errors import BrokerError
-
-if TYPE_CHECKING:
-    from worker.engine.broker import EngineBroker
 
 __all__ = ["LeaseBook"]
 
@@ -23,13 +22,21 @@ class LeaseBook:
     """Leases of one process on one queue.
 
     Args:
-        broker: the broker.
+        scripts: run the renewal.
+        options: how long leases last.
+        outage: told when Redis does not answer.
         queue: the queue.
+        worker: who holds the leases.
     """
 
-    def __init__(self, broker: EngineBroker, queue: str) -> None:
-        self._broker = broker
-        self._queue = queue
+    def __init__(
+        self, scripts: Scripts, options: EngineOptions, outage: Outage, *, queue: str, worker: str
+    ) -> None:
+        self._scripts = scripts
+        self._options = options
+        self._outage = outage
+        self.queue = queue
+        self.worker = worker
         self._held: dict[str, Delivery] = {}
         self._lock = threading.Lock()
         self._stopped = threading.Event()
@@ -39,11 +46,6 @@ class LeaseBook:
         #: Monotonic seconds at which the consumer last came round: fetched, or waited its time.
         self.looked_at = time.monotonic()
 
-    @property
-    def worker(self) -> str:
-        """Who holds the leases."""
-        return f"{self._broker.broker_id}:{self._queue}"
-
     def __len__(self) -> int:
         return len(self._held)
 
@@ -52,7 +54,7 @@ class LeaseBook:
         with self._lock:
             self._held.update((one.job_id, one) for one in deliveries)
             if self._held and self._thread is None and not self._stopped.is_set():
-                name = f"largesse-leases-{self._queue}"
+                name = f"largesse-leases-{self.queue}"
                 self._thread = threading.Thread(target=self._renew_on, name=name, daemon=True)
                 self._thread.start()
 
@@ -75,11 +77,11 @@ class LeaseBook:
             self._thread.join(timeout=1)
 
     def _renew_on(self) -> None:
-        while not self._stopped.wait(self._broker.renew_ms / 1000):
+        while not self._stopped.wait(self._options.renew_ms / 1000):
             try:
                 self.renew()
             except BrokerError as error:
-                self._broker.outage.began(error)
+                self._outage.began(error)
 
     def renew(self) -> None:
         """Extend every lease, and forget those that are somebody else's by now."""
@@ -88,12 +90,12 @@ class LeaseBook:
         for shard in {one.shard for one in held}:
             mine = {one.job_id: one for one in held if one.shard == shard}
             asked = time.monotonic()
-            args: list[str | int] = [self._queue, self._broker.lease_ms]
+            args: list[str | int] = [self.queue, self._options.lease_ms]
             for one in mine.values():
                 args += [one.job_id, one.fence]
-            lost = {raw.decode() for raw in self._broker.scripts.run("renew", shard, args)}
+            lost = {raw.decode() for raw in self._scripts.run("renew", shard, args)}
             for job_id, one in mine.items():
                 if job_id in lost:
                     one.lease_until = 0.0
                 else:
-                    one.lease_until = asked + self._broker.lease_ms / 1000
+                    one.lease_until = asked + self._options.lease_ms / 1000

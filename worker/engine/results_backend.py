@@ -22,17 +22,16 @@ The Chargebee actors do not use it: their outcomes are read with `worker.ResultR
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final, Protocol
 
+import redis
 from dramatiq import Encoder, Message
 from dramatiq.results import Missing, ResultBackend, ResultMissing, ResultTimeout
 from dramatiq.results.result import unwrap_result, wrap_exception, wrap_result
 
 from worker.engine.delivery import Delivery
+from worker.engine.keys import Keyspace
 from worker.engine.redis_errors import speaking_to_redis
-
-if TYPE_CHECKING:
-    from worker.engine.broker import EngineBroker
 
 __all__ = ["EngineResults"]
 
@@ -40,6 +39,13 @@ __all__ = ["EngineResults"]
 TIMEOUT_MS: Final = 10_000
 #: Seconds between two looks of a blocking read, should its wake-up get lost.
 FALL_BACK_S: Final = 0.5
+
+
+class KeptIn(Protocol):
+    """What results are kept in: an `EngineBroker`."""
+
+    client: redis.Redis
+    keyspace: Keyspace
 
 
 class EngineResults(ResultBackend):
@@ -50,7 +56,7 @@ class EngineResults(ResultBackend):
         encoder: how results are encoded; dramatiq's global encoder when None.
     """
 
-    def __init__(self, broker: EngineBroker, *, encoder: Encoder | None = None) -> None:
+    def __init__(self, broker: KeptIn, *, encoder: Encoder | None = None) -> None:
         super().__init__(namespace=broker.keyspace.namespace, encoder=encoder)
         self._client = broker.client
         self._keyspace = broker.keyspace

@@ -16,13 +16,14 @@ from worker.settings import Settings
 __all__ = ["become"]
 
 
-def become(*, processes: int, concurrency: int, grace_s: float) -> NoReturn:
+def become(serve: str, *, processes: int, concurrency: int, grace_s: float) -> NoReturn:
     """Turn this process into the supervisor of a fleet, which runs until SIGTERM or SIGINT.
 
     Its exit code is 0 when every process ended in order, 1 when one did not, 3 when the settings
     do not let one start.
 
     Args:
+        serve: what each process runs, such as "worker.main:serve".
         processes: how many.
         concurrency: most jobs of one process at the same time.
         grace_s: seconds that running jobs get at shutdown.
@@ -34,7 +35,7 @@ def become(*, processes: int, concurrency: int, grace_s: float) -> NoReturn:
     # -P: modules are looked for where they always are, not beside the file.
     python = [sys.executable, "-P"]
     one = [
-        *python, member.__file__,
+        *python, member.__file__, serve,
         "--concurrency", str(concurrency), "--grace", str(grace_s),
         "--processes", str(processes),
     ]  # fmt: skip

@@ -1,4 +1,6 @@
-"""One process of a fleet: a program of its own, run by its file.
+"""One process of a fleet: a program that is run by its file and told what to serve.
+
+    python -P member.py worker.main:serve --concurrency 128 --grace 25
 
 So it decides what libraries find before any of them is imported, this package's own first.
 """
@@ -7,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import pkgutil
 import signal
 import sys
 import threading
@@ -59,6 +62,7 @@ def _leave_with_parent() -> None:
 
 def _main() -> int:
     parser = argparse.ArgumentParser(prog="member.py")
+    parser.add_argument("serve", help="what to run, such as worker.main:serve")
     parser.add_argument("--concurrency", type=int, required=True)
     parser.add_argument("--grace", type=float, required=True)
     parser.add_argument("--place", type=int, default=0)
@@ -67,9 +71,10 @@ def _main() -> int:
     given = parser.parse_args()
     with without(*NOT_NEEDED):
         from worker.errors import SettingsError  # noqa: PLC0415 - see above
-        from worker.main import serve  # noqa: PLC0415
         from worker.process.supervisor import EXIT_SETTINGS  # noqa: PLC0415
         from worker.settings import Settings  # noqa: PLC0415
+
+        serve = pkgutil.resolve_name(given.serve)
 
     try:
         settings = _of_place(Settings.from_env(), given.place)

@@ -9,9 +9,9 @@ from typing import Any, Final
 from dramatiq.broker import Broker
 from dramatiq.middleware import Middleware
 
-from worker.doctor.server import check_redis
 from worker.engine.connection import WORKER, connect
 from worker.logs.events import BROKER_UNSAFE, emit
+from worker.process.redis_checks import check_redis
 from worker.settings import Settings
 
 __all__ = ["ServerCheck"]

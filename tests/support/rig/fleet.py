@@ -58,7 +58,14 @@ class Fleet:
             words = ["dramatiq", "worker.main:setup", "-p", "1", "-t", str(concurrency)]
         else:
             program = "rig.moved" if moved else "worker.process.member"
-            words = [program, "--concurrency", str(concurrency), "--grace", str(grace_s)]
+            words = [
+                program,
+                "worker.main:serve",
+                "--concurrency",
+                str(concurrency),
+                "--grace",
+                str(grace_s),
+            ]
         self._argv = launch(["python", "-m", *words])
         self.members: list[Process] = []
         self.deaths: list[Death] = []

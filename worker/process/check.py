@@ -1,4 +1,4 @@
-"""One line of the doctor."""
+"""A check: what was looked at, what was found, what to do next."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _RANKS: Final = {"ok": 0, "warn": 1, "fail": 2}
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """One line of the doctor.
+    """One thing that was looked at: a line of the doctor.
 
     Attributes:
         name: what was looked at.
