@@ -11,13 +11,16 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 import pytest
-from rig.command import Command
+from rig.command import FOREIGN, Command, Ran
 from rig.processes import Processes, end_leftovers
 from rig.sandbox import SandboxServer
 from rig.server import RedisServer
+from rig.shelf import Shelf
 from rig.system import System
 
 from worker.demo.embedded import free_port as find_free_port
+
+Typed = Callable[..., Ran]
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -125,3 +128,35 @@ def system(
     running = System(redis_url, sandbox_server, spawn, folder)
     yield running
     running.close()
+
+
+@pytest.fixture
+def shelf(redis_url: str) -> Iterator[Shelf]:
+    """Jobs in any state, on an empty database."""
+    made = Shelf(redis_url)
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def typed(
+    shelf: Shelf, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> Typed:
+    """Run `largesse WORDS` in this process, on the shelf's database."""
+    from worker.cli import main
+
+    for name in os.environ:
+        if name.startswith(FOREIGN) and not name.startswith("LARGESSE_TEST_"):
+            monkeypatch.delenv(name)
+    for name, value in shelf.environ.items():
+        monkeypatch.setenv(name, value)
+
+    def run(*words: str) -> Ran:
+        monkeypatch.setattr("sys.argv", ["largesse", *words])
+        capfd.readouterr()
+        with pytest.raises(SystemExit) as ended:
+            main()
+        shown = capfd.readouterr()
+        return Ran(int(ended.value.code or 0), shown.out, shown.err)
+
+    return run

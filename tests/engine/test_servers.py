@@ -20,7 +20,7 @@ SCRIPT_TESTS = (
     "test_endings.py",
     "test_operating.py",
     "test_pacing.py",
-    "test_gate.py",
+    "test_circuit_breaker.py",
     "test_rate.py",
     "test_server_limits.py",
 )

@@ -195,7 +195,7 @@ def test_silent_redis_makes_a_worker_unready_not_dead(
 def test_stuck_worker_goes_down(system: System, free_port: int, number: signal.Signals) -> None:
     """A consumer that waits for ever is unready and live; a loop that stands still is neither."""
     worker = system.spawn(
-        ["python", "-m", "rig.stuck", "--concurrency", "2", "--grace", "1"],
+        ["python", "-m", "rig.stuck", "worker.main:serve", "--concurrency", "2", "--grace", "1"],
         env={**system.environ, "LARGESSE_METRICS_PORT": str(free_port)}, name="stuck",
     )  # fmt: skip
     until(lambda: ask(free_port, "/readyz")[0] == 200, timeout_s=20)
