@@ -20,6 +20,13 @@ from rig.system import System
 
 from worker.demo.embedded import free_port as find_free_port
 
+#: Fixtures that start a process for a test, and folders whose tests start some by themselves.
+PROCESS_FIXTURES = frozenset({
+    "chromium", "largesse", "redis_server", "redis_server_factory", "sandbox_server", "spawn",
+    "system", "world",
+})  # fmt: skip
+PROCESS_ROOMS = frozenset({"benchmarks", "browser", "demo", "deploy", "faults"})
+
 Typed = Callable[..., Ran]
 
 
@@ -28,6 +35,21 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
         "--faults", choices=["quick", "full"], default=os.environ.get("LARGESSE_FAULTS", "quick")
     )
+
+
+def pytest_xdist_auto_num_workers() -> int:
+    """Two workers a core, as most tests wait for processes; one for each 1.5 GiB of memory."""
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    return max(1, min(2 * (os.cpu_count() or 1), memory // (3 << 29)))
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark the tests that start processes: `-m "not process"` is the inner loop."""
+    here = Path(__file__).parent
+    for item in items:
+        room = item.path.relative_to(here).parts[0]
+        if room in PROCESS_ROOMS or PROCESS_FIXTURES & set(getattr(item, "fixturenames", ())):
+            item.add_marker("process")
 
 
 def pytest_configure() -> None:
