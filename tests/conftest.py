@@ -22,8 +22,8 @@ from worker.demo.embedded import free_port as find_free_port
 
 #: Fixtures that start a process for a test, and folders whose tests start some by themselves.
 PROCESS_FIXTURES = frozenset({
-    "chromium", "largesse", "redis_server", "redis_server_factory", "sandbox_server", "spawn",
-    "system", "world",
+    "browser", "largesse", "redis_server", "redis_server_factory", "sandbox_server", "spawn",
+    "stack", "system", "world",
 })  # fmt: skip
 PROCESS_ROOMS = frozenset({"benchmarks", "browser", "demo", "deploy", "faults"})
 
@@ -48,7 +48,9 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     here = Path(__file__).parent
     for item in items:
         room = item.path.relative_to(here).parts[0]
-        if room in PROCESS_ROOMS or PROCESS_FIXTURES & set(getattr(item, "fixturenames", ())):
+        fixtures = set(getattr(item, "fixturenames", ()))
+        starts = hasattr(getattr(item, "module", None), "subprocess")
+        if room in PROCESS_ROOMS or starts or fixtures & PROCESS_FIXTURES:
             item.add_marker("process")
 
 
