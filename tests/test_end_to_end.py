@@ -113,12 +113,11 @@ def test_rejected_job_fails_at_once_and_leaves_a_dead_letter(running: System) ->
     job = running.producer().gift_checkout(REJECTED, key="order-1")
     with pytest.raises(JobFailedError) as excinfo:
         job.result(timeout=20)
-    result = excinfo.value.result
-    assert (result.state, result.attempts) == (JobState.FAILED, 1)
-    assert result.error is not None
-    assert (result.error.cls, result.error.status) == ("rejected", 404)
-    assert result.error.api_error_code == "resource_not_found"
-    assert result.error.param == "subscription_items[item_price_id][0]"
+    error = excinfo.value
+    assert (error.state, running.producer().results.get(job.id).attempts) == (JobState.FAILED, 1)
+    assert (error.failure.cls, error.failure.status) == ("rejected", 404)
+    assert error.failure.api_error_code == "resource_not_found"
+    assert error.failure.param == "subscription_items[item_price_id][0]"
     assert running.admin.counts()["requests"] == 1
     with running.redis() as redis:
         assert redis.zrange(DEAD, 0, -1) == [job.id.encode()]

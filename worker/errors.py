@@ -29,16 +29,15 @@ can be pickled.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
-
-if TYPE_CHECKING:
-    from worker.client.result_reader import JobResult
+from dataclasses import dataclass
+from typing import Any
 
 __all__ = [
     "AmbiguousError",
     "ApiError",
     "BrokerError",
     "BrokerUnavailableError",
+    "Failure",
     "InvalidJobError",
     "JobConflictError",
     "JobFailedError",
@@ -294,19 +293,70 @@ class ReplayRefusedError(ResultError):
         )
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Failure:
+    """Why a job ended without a page or offers.
+
+    Attributes:
+        cls: class of the error, such as "rejected", "ambiguous", "expired"; see docs/errors.md.
+        status: HTTP status of the last answer, or None.
+        api_error_code: the API's code, or None.
+        param: the API's name of the parameter at fault, or None.
+        reason: one sentence without private values.
+        retryable: whether a person may replay the job with hope.
+    """
+
+    cls: str
+    status: int | None
+    api_error_code: str | None
+    param: str | None
+    reason: str
+    retryable: bool
+
+    @classmethod
+    def of(cls, error: Mapping[str, Any]) -> Failure:
+        """Read a failure out of the outcome."""
+        return cls(
+            cls=error.get("class") or "unknown",
+            status=error.get("status"),
+            api_error_code=error.get("api_error_code"),
+            param=error.get("param"),
+            reason=error.get("reason") or "",
+            retryable=bool(error.get("retryable")),
+        )
+
+    def as_json(self) -> dict[str, Any]:
+        """Give it as the outcome has it."""
+        return {
+            "class": self.cls,
+            "status": self.status,
+            "api_error_code": self.api_error_code,
+            "param": self.param,
+            "reason": self.reason,
+            "retryable": self.retryable,
+        }
+
+    def __str__(self) -> str:
+        parts = [self.cls, *(str(part) for part in (self.status, self.api_error_code) if part)]
+        if self.param:
+            parts.append(f"param {self.param}")
+        return ", ".join(parts)
+
+
 class JobFailedError(ResultError):
     """The job ended as failed, expired or cancelled.
 
     Args:
-        result: the whole result; `result.error` says why.
+        job_id: its id.
+        state: the state in which it ended.
+        failure: why; an app shows the shopper its own words.
     """
 
-    def __init__(self, result: JobResult) -> None:
-        super().__init__(result.job_id)
-        self.args = (result,)
-        self.result = result
+    def __init__(self, job_id: str, state: str, failure: Failure) -> None:
+        super().__init__(job_id)
+        self.args = (job_id, state, failure)
+        self.state = state
+        self.failure = failure
 
     def __str__(self) -> str:
-        error = self.result.error
-        why = f": {error}" if error is not None else ""
-        return f"job {self.job_id} ended as {self.result.state}{why}"
+        return f"job {self.job_id} ended as {self.state}: {self.failure}"

@@ -261,7 +261,7 @@ def test_cancel(gift: Gift, hand: Any) -> None:
     assert waiting.cancel() == "cancelled"
     with pytest.raises(JobFailedError) as raised:
         waiting.result(timeout=5)
-    assert raised.value.result.error.cls == "cancelled"
+    assert raised.value.failure.cls == "cancelled"
     (lease,) = hand.fetch()
     assert lease.id == running.id
     assert running.cancel() == "cancelling"

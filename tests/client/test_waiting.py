@@ -260,8 +260,8 @@ def test_wait_tells_of_an_end_without_a_page(gift: Gift, hand: Any, state: str) 
     hand.end(*hand.fetch(), state=state)
     with pytest.raises(JobFailedError) as raised:
         job.result(timeout=5)
-    assert raised.value.result.state == state
-    assert raised.value.result.error.reason == "no"
+    assert raised.value.state == state
+    assert raised.value.failure.reason == "no"
 
 
 def test_wait_never_gives_an_expired_page(gift: Gift, hand: Any) -> None:

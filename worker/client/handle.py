@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from worker.engine.record import JobState
-from worker.errors import JobFailedError, JobHeldError, ResultExpiredError
+from worker.errors import Failure, JobFailedError, JobHeldError, ResultExpiredError
 from worker.jobs.job_result import JobResult
 
 if TYPE_CHECKING:
@@ -119,5 +119,5 @@ def usable(result: JobResult) -> JobResult:
     if result.is_expired:
         raise ResultExpiredError(result.job_id)
     if result.state is not JobState.SUCCEEDED:
-        raise JobFailedError(result)
+        raise JobFailedError(result.job_id, result.state, result.error or Failure.of({}))
     return result

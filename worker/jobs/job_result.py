@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from worker.engine.record import JobState, Record
+from worker.errors import Failure
 
 __all__ = ["Failure", "HostedPage", "JobResult"]
 
@@ -43,56 +44,6 @@ class HostedPage:
             state=attributes.get("state"),
             attributes=attributes,
         )
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Failure:
-    """Why a job ended without a page or offers.
-
-    Attributes:
-        cls: class of the error, such as "rejected", "ambiguous", "expired"; see docs/errors.md.
-        status: HTTP status of the last answer, or None.
-        api_error_code: the API's code, or None.
-        param: the API's name of the parameter at fault, or None.
-        reason: one sentence without private values.
-        retryable: whether a person may replay the job with hope.
-    """
-
-    cls: str
-    status: int | None
-    api_error_code: str | None
-    param: str | None
-    reason: str
-    retryable: bool
-
-    @classmethod
-    def of(cls, error: Mapping[str, Any]) -> Failure:
-        """Read a failure out of the outcome."""
-        return cls(
-            cls=error.get("class") or "unknown",
-            status=error.get("status"),
-            api_error_code=error.get("api_error_code"),
-            param=error.get("param"),
-            reason=error.get("reason") or "",
-            retryable=bool(error.get("retryable")),
-        )
-
-    def as_json(self) -> dict[str, Any]:
-        """Give it as the outcome has it."""
-        return {
-            "class": self.cls,
-            "status": self.status,
-            "api_error_code": self.api_error_code,
-            "param": self.param,
-            "reason": self.reason,
-            "retryable": self.retryable,
-        }
-
-    def __str__(self) -> str:
-        parts = [self.cls, *(str(part) for part in (self.status, self.api_error_code) if part)]
-        if self.param:
-            parts.append(f"param {self.param}")
-        return ", ".join(parts)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
