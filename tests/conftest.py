@@ -125,13 +125,18 @@ def spawn(tmp_path: Path) -> Iterator[Processes]:
     processes.end()
 
 
-@pytest.fixture
-def sandbox_server(tmp_path: Path) -> Iterator[SandboxServer]:
-    """The sandbox as a process of its own, over TCP: `.url`, `.admin`."""
-    server = SandboxServer(tmp_path / "sandbox")
-    server.start()
+@pytest.fixture(scope="session")
+def shared_sandbox(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SandboxServer]:
+    """The one sandbox of the session; use `sandbox_server`."""
+    server = SandboxServer(tmp_path_factory.mktemp("sandbox"))
     yield server
     server.stop()
+
+
+@pytest.fixture
+def sandbox_server(shared_sandbox: SandboxServer) -> SandboxServer:
+    """The sandbox as a process of its own, over TCP, without a past: `.url`, `.admin`."""
+    return shared_sandbox.fresh()
 
 
 @pytest.fixture

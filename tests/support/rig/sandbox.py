@@ -157,6 +157,17 @@ class SandboxServer:
             raise RuntimeError(f"the sandbox ended at start:\n{self._process.output()[-2000:]}")
         return bool(self.admin.get("health")["ok"])
 
+    def fresh(self) -> Self:
+        """Give it to a test as if it was new: emptied, or started anew when it is not idle."""
+        if self._process is not None and self._process.running:
+            self._process.resume()
+            if self.admin.counts()["in_flight"] == 0:
+                self.admin.reset()
+                return self
+            self.kill()
+        (self.folder / "state.sqlite").unlink(missing_ok=True)
+        return self.start()
+
     def stop(self) -> None:
         """End it in good order."""
         if self._process is not None:
