@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import shutil
 import ssl
 import subprocess
 import warnings
@@ -12,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from rig.program import program
 
 from worker.api.client import ApiClient
 from worker.errors import NotSentError
@@ -19,16 +19,13 @@ from worker.errors import NotSentError
 pytestmark = pytest.mark.usefixtures("each_loop")
 
 KEY = "test_key"
-NEEDS_OPENSSL = pytest.mark.skipif(
-    shutil.which("openssl") is None, reason="the openssl command makes the certificates"
-)
-
 Certify = Callable[..., Path]
 
 
 @pytest.fixture(scope="module")
 def certify(tmp_path_factory: pytest.TempPathFactory) -> Certify:
     """Make a self-signed certificate for a host; returns a file with it and its key."""
+    openssl = program("openssl", package="openssl")
 
     def made(host: str = "localhost", *, days: int = 2) -> Path:
         folder = tmp_path_factory.mktemp("tls")
@@ -44,7 +41,7 @@ def certify(tmp_path_factory: pytest.TempPathFactory) -> Certify:
             ),
         ]
         for command in commands:
-            subprocess.run(["openssl", *command.split()], check=True, capture_output=True)
+            subprocess.run([openssl, *command.split()], check=True, capture_output=True)
         both = folder / "both"
         both.write_text(key.read_text() + certificate.read_text())
         return both
@@ -85,7 +82,6 @@ def attempt(
     return asyncio.run(scenario())
 
 
-@NEEDS_OPENSSL
 def test_trusted_certificate_is_accepted(serve: Any, certify: Certify) -> None:
     """With an authority of its own the client talks to a private server."""
     certificate = certify()
@@ -95,7 +91,6 @@ def test_trusted_certificate_is_accepted(serve: Any, certify: Certify) -> None:
     assert len(requests) == 1
 
 
-@NEEDS_OPENSSL
 def test_authority_of_the_environment_is_trusted(
     serve: Any, certify: Certify, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -106,7 +101,6 @@ def test_authority_of_the_environment_is_trusted(
     assert answer.body == {"ok": True}
 
 
-@NEEDS_OPENSSL
 @pytest.mark.parametrize(
     ("host", "days", "trusted"),
     [("localhost", 2, False), ("other.example", 2, True), ("localhost", -1, True)],
@@ -123,7 +117,6 @@ def test_certificate_that_does_not_hold_is_not_sent(
     assert requests == []
 
 
-@NEEDS_OPENSSL
 def test_old_tls_is_not_spoken(serve: Any, certify: Certify) -> None:
     """A server that knows TLS 1.1 at most gets no request."""
     certificate = certify()

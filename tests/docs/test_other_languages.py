@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import re
 import shutil
 import subprocess
@@ -13,6 +14,7 @@ from typing import Any
 import pytest
 from rig.command import clean
 from rig.producing import GIFT
+from rig.program import redis_cli
 from rig.system import System
 
 from worker import Settings
@@ -45,7 +47,13 @@ def shell(system: System, code: str, *, stdin: str = "") -> subprocess.Completed
     """Run shell code in a folder that holds the examples, and the scripts of a checkout."""
     folder = system.run.folder
     shutil.copytree(DOCS / "examples", folder / "docs" / "examples", dirs_exist_ok=True)
-    env = clean({**system.environ, "LARGESSE_LUA": str(ROOT / "worker" / "engine" / "lua")})
+    (folder / "bin").mkdir(exist_ok=True)
+    if not (folder / "bin" / "redis-cli").is_symlink():
+        (folder / "bin" / "redis-cli").symlink_to(redis_cli())
+    env = clean({
+        **system.environ, "LARGESSE_LUA": str(ROOT / "worker" / "engine" / "lua"),
+        "PATH": f"{folder / 'bin'}{os.pathsep}{os.environ['PATH']}",
+    })  # fmt: skip
     return subprocess.run(
         ["sh", "-euc", code], cwd=folder, env=env, input=stdin, capture_output=True, text=True,
         timeout=60, check=False,

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
-import shutil
 import subprocess
 import time
 from collections.abc import Callable
@@ -12,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from rig.program import program
 from rig.server import RedisServer
 
 from worker import Producer, Settings
@@ -93,11 +92,8 @@ def certify(folder: Path) -> tuple[Path, Path]:
 
 def test_tls_reaches_the_server_and_checks_it(tmp_path: Path, spawn: Any, free_port: int) -> None:
     """With the right authority it is used; with another host name or none to trust it is not."""
-    server = shutil.which("redis-server")
-    if server is None or shutil.which("openssl") is None:
-        if os.environ.get("CI"):
-            pytest.fail("CI must install redis-server and openssl")
-        pytest.skip("needs a redis-server with TLS, and openssl")
+    server = program("redis-server", package="redis-server")
+    program("openssl", package="openssl")
     certificate, key = certify(tmp_path)
     words = [server, "--port", "0", "--tls-port", str(free_port), "--save", "", "--dir", tmp_path,
              "--tls-cert-file", certificate, "--tls-key-file", key,

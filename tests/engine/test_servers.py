@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import importlib.util
 import os
-import shutil
 import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from rig.program import program
 from rig.server import BINARY_VARIABLE
 
 HERE = Path(__file__).parent
@@ -34,24 +34,14 @@ def oldest() -> str:
     return str(Path(found.origin).parent / "bin" / "redis-server")
 
 
-def installed(name: str) -> str:
-    """A server of this machine; CI installs them."""
-    found = shutil.which(name)
-    if found is None:
-        if os.environ.get("CI"):
-            pytest.fail(f"CI must install {name}")
-        pytest.skip(f"there is no {name} on this machine")
-    return found
-
-
 def redis() -> str:
     """Debian's Redis 7 (8 on its newest)."""
-    return installed("redis-server")
+    return program("redis-server", package="redis-server")
 
 
 def valkey() -> str:
     """Debian's Valkey 8."""
-    return installed("valkey-server")
+    return program("valkey-server", package="valkey-server")
 
 
 @pytest.mark.skipif(BINARY_VARIABLE in os.environ, reason="runs on another server already")

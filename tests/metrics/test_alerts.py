@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import json
-import os
 import re
-import shutil
 import subprocess
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
+from rig.program import program
 
 from worker.metrics.metric_names import METRICS, PREFIX
 
@@ -60,13 +59,13 @@ def labels_in(expression: str) -> set[str]:
 
 def promtool(*words: str, cwd: Path = RULES) -> None:
     """Run promtool; where there is none, skip here and fail in CI."""
-    program = shutil.which("promtool")
-    if program is None:
-        if os.environ.get("CI"):
-            pytest.fail("promtool is missing: install Debian's package prometheus")
-        pytest.skip("promtool is not installed")
     done = subprocess.run(
-        [program, *words], cwd=cwd, capture_output=True, text=True, timeout=60, check=False
+        [program("promtool", package="prometheus"), *words],
+        cwd=cwd,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
     )
     assert done.returncode == 0, done.stdout + done.stderr
 

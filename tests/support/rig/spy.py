@@ -73,8 +73,9 @@ def certificate(folder: Path, *, days: int = 2, host: str = "localhost") -> Path
         f"req {curve} -keyout {key} -out {request} -subj /CN={host}",
         f"x509 -req -in {request} -signkey {key} -days {days} -extfile {extensions} -out {signed}",
     ]
+    openssl = program("openssl", package="openssl")
     for command in commands:
-        subprocess.run(["openssl", *command.split()], check=True, capture_output=True)
+        subprocess.run([openssl, *command.split()], check=True, capture_output=True)
     both = folder / "both"
     both.write_text(key.read_text() + signed.read_text())
     return both
