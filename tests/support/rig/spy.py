@@ -10,6 +10,8 @@ import threading
 from pathlib import Path
 from typing import Self
 
+from rig.program import program
+
 
 class Spy:
     """Listens on loopback in a thread of its own.
