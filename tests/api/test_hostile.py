@@ -24,7 +24,8 @@ from worker.errors import (
 pytestmark = pytest.mark.usefixtures("each_loop")
 
 KEY = "test_key"
-DEADLINE_S = 0.4
+# Long enough that a busy machine still connects and sends within it.
+DEADLINE_S = 1.0
 CAP = 1 << 20
 HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n"
 PAGE = b'{"hosted_page": {"id": "p", "url": "https://a.example/p"}}'
@@ -52,7 +53,7 @@ def failure_of(serve: Any, behaviour: Behaviour, **settings: Any) -> tuple[ApiEr
         await peer.answer(200, PAGE)
 
     async def scenario() -> tuple[ApiError, float]:
-        options = {"attempt_timeout_s": DEADLINE_S, "max_connections": 1, **settings}
+        options = {"attempt_timeout_s": 10.0, "max_connections": 1, **settings}
         client = ApiClient(**options)
         async with serve(behaviour) as server, serve(good) as other:
             started = time.monotonic()
@@ -132,10 +133,10 @@ async def continue_for_ever(peer: Any) -> None:
 )
 def test_attempt_ends_at_its_deadline(serve: Any, behaviour: Behaviour) -> None:
     """Whatever trickles in, the attempt ends at its deadline, and its outcome is unknown."""
-    error, took_s = failure_of(serve, behaviour)
+    error, took_s = failure_of(serve, behaviour, attempt_timeout_s=DEADLINE_S)
     assert type(error) is AmbiguousError
     assert (error.reason, error.status) == ("deadline", None)
-    assert DEADLINE_S - 0.05 <= took_s <= DEADLINE_S + 0.5
+    assert DEADLINE_S - 0.05 <= took_s <= DEADLINE_S + 5
 
 
 async def endless_body(peer: Any) -> None:
@@ -294,8 +295,8 @@ def test_status_of_a_torn_error_is_enough(serve: Any, status: int, kind: type[Ap
 
     torn = sending(head + b"Content-Length: 100\r\n\r\n{")
     burst = sending(head + b"Content-Length: 3000000\r\n\r\n" + b" " * 3_000_000)
-    for behaviour in (drip, torn, burst):
-        error, _ = failure_of(serve, behaviour)
+    for behaviour, timeout_s in ((drip, DEADLINE_S), (torn, 10.0), (burst, 10.0)):
+        error, _ = failure_of(serve, behaviour, attempt_timeout_s=timeout_s)
         assert type(error) is kind
         assert (error.status, error.retry_after_s) == (status, 7.0)
 
