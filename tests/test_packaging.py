@@ -9,6 +9,7 @@ import zipfile
 from pathlib import Path
 
 import pytest
+from rig.wheel import build_wheel
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -27,26 +28,8 @@ def run(*words: str, cwd: Path = ROOT) -> str:
 
 @pytest.fixture(scope="module")
 def wheel(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
-    """Names of all files of the wheel, built from a copy of what git would ship."""
-    source = tmp_path_factory.mktemp("source")
-    listed = subprocess.run(
-        ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    for name in filter(None, listed.stdout.split("\0")):
-        if not (ROOT / name).is_file():
-            continue
-        copy = source / name
-        copy.parent.mkdir(parents=True, exist_ok=True)
-        copy.write_bytes((ROOT / name).read_bytes())
-    target = tmp_path_factory.mktemp("wheel")
-    build = ["-m", "pip", "wheel", "--quiet", "--no-deps", "--no-index", "--no-build-isolation"]
-    run(*build, "--wheel-dir", str(target), str(source), cwd=source)
-    (built,) = target.glob("*.whl")
-    with zipfile.ZipFile(built) as archive:
+    """Names of all files of the wheel."""
+    with zipfile.ZipFile(build_wheel(tmp_path_factory.mktemp("wheel"))) as archive:
         return archive.namelist()
 
 
