@@ -24,9 +24,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     """
     if config.getoption("--faults") == "full":
         return
-    left_out = [
-        item for item in items if item.get_closest_marker("faults") or _is_stock(item)
-    ]
+    left_out = [item for item in items if item.get_closest_marker("faults") or _is_stock(item)]
     items[:] = [item for item in items if item not in left_out]
     config.hook.pytest_deselected(items=left_out)
 
