@@ -281,10 +281,31 @@ class ResultMissingError(ResultError):
 
 
 class ResultTimeoutError(ResultError):
-    """The job has no outcome yet; it goes on."""
+    """The job has no outcome yet; it goes on.
+
+    Args:
+        job_id: its id.
+        state: where it is; None when Redis did not say.
+        place: how many jobs of its site are before it; None unless it is in line.
+        reason: what it waits for, such as "no worker is alive"; "" when nothing holds it back.
+    """
+
+    def __init__(
+        self, job_id: str, state: str | None = None, place: int | None = None, reason: str = ""
+    ) -> None:
+        super().__init__(job_id)
+        self.args = (job_id, state, place, reason)
+        self.state = state
+        self.place = place
+        self.reason = reason
 
     def __str__(self) -> str:
-        return f"job {self.job_id} has no outcome yet. It goes on: read its result again later."
+        state = f" ({self.state})" if self.state else ""
+        why = f" {self.reason[0].upper()}{self.reason[1:]}." if self.reason else ""
+        return (
+            f"job {self.job_id} has no outcome yet{state}.{why} It goes on: read its result again "
+            "later."
+        )
 
 
 class ResultExpiredError(ResultError):

@@ -10,6 +10,7 @@ for result in reader.follow("billing"):   every ending, at least once
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import os
 import socket
@@ -22,7 +23,8 @@ from worker.engine.keys import Keyspace
 from worker.engine.record import Record, read_records, read_records_async
 from worker.engine.scripts import Argument, AsyncScripts, Scripts
 from worker.engine.stream import CLAIM_S, Follower
-from worker.errors import ResultMissingError, ResultTimeoutError
+from worker.engine.wait_reason import read_wait_reason
+from worker.errors import BrokerError, ResultMissingError, ResultTimeoutError
 from worker.jobs.job_result import Failure, HostedPage, JobResult
 from worker.settings import Settings
 
@@ -36,6 +38,8 @@ __all__ = [
 ]
 
 _MS: Final = 1000
+#: Most seconds that a wait whose time is over asks why.
+EXPLAIN_S: Final = 0.3
 
 
 def events_of(record: Record) -> list[dict[str, Any]]:
@@ -72,6 +76,14 @@ class _Reader:
             start=name_of("start", start),
             claim_after_s=seconds_of("claim_after", claim_after) or 0.0,
         )
+
+    async def _no_outcome(self, side: LoopSide, job_id: str) -> ResultTimeoutError:
+        """Make the error that says why there is no outcome; without Redis it says less."""
+        with contextlib.suppress(BrokerError, TimeoutError):
+            async with asyncio.timeout(EXPLAIN_S):
+                found = await read_wait_reason(side.client, self._keyspace, job_id)
+                return ResultTimeoutError(job_id, found.state, found.place, found.text)
+        return ResultTimeoutError(job_id)
 
     def _cancelling(self, job_id: str) -> tuple[str, int, list[Argument]]:
         """Give the script, the shard and the arguments that cancel a job."""
@@ -140,7 +152,7 @@ class ResultReader(_Reader):
                 lambda side: side.waiters(self._keyspace).wait(job_id), timeout_s=timeout
             )
         except TimeoutError:
-            raise ResultTimeoutError(job_id) from None
+            raise self._lease.call(lambda side: self._no_outcome(side, job_id)) from None
         return JobResult.of_record(_known(job_id, record))
 
     def events(self, job_id: str) -> list[dict[str, Any]]:
@@ -246,7 +258,7 @@ class AsyncResultReader(_Reader):
         try:
             record = await self._lease.run(wait)
         except TimeoutError:
-            raise ResultTimeoutError(job_id) from None
+            raise await self._lease.run(lambda side: self._no_outcome(side, job_id)) from None
         return JobResult.of_record(_known(job_id, record))
 
     async def events(self, job_id: str) -> list[dict[str, Any]]:
