@@ -37,15 +37,17 @@ class LoopSide:
 
     def __init__(self, address: RedisAddress) -> None:
         self._address = address
+        self._making = threading.Lock()
         self._client: redis.asyncio.Redis | None = None
         self._waiters: dict[Keyspace, Waiters] = {}
 
     @property
     def client(self) -> redis.asyncio.Redis:
         """The asyncio client; replies are bytes."""
-        if self._client is None:
-            self._client = connect_async(self._address, PRODUCER)
-        return self._client
+        with self._making:  # followers ask for it from their own threads
+            if self._client is None:
+                self._client = connect_async(self._address, PRODUCER)
+            return self._client
 
     def waiters(self, keyspace: Keyspace) -> Waiters:
         """Give the waiters of a namespace."""

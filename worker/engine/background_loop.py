@@ -18,6 +18,12 @@ Make = Callable[[], Coroutine[Any, Any, T]]
 
 #: Most seconds of an orderly end; what is left then dies with the process.
 END_S: Final = 1.0
+#: A task that is just reading may swallow a cancellation: seconds until it is told again, and
+#: how often.
+CANCEL_S: Final = 0.2
+CANCELS: Final = 5
+#: Turns of the loop that a closed transport needs to be gone.
+TURNS: Final = 3
 
 
 class BackgroundLoop:
@@ -86,12 +92,16 @@ def _run(loop: asyncio.AbstractEventLoop, at_end: Make[None]) -> None:
 
 
 async def _end(at_end: Make[None]) -> None:
-    tasks = asyncio.all_tasks() - {asyncio.current_task()}
-    for task in tasks:
-        task.cancel()
+    left = asyncio.all_tasks() - {asyncio.current_task()}
+    for _ in range(CANCELS):
+        if not left:
+            break
+        for task in left:
+            task.cancel()
+        _, left = await asyncio.wait(left, timeout=CANCEL_S)
     with contextlib.suppress(TimeoutError):
         async with asyncio.timeout(END_S):
             await at_end()
-    if tasks:
-        await asyncio.wait(tasks, timeout=END_S)
     await asyncio.get_running_loop().shutdown_asyncgens()
+    for _ in range(TURNS):
+        await asyncio.sleep(0)
