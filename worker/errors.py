@@ -2,10 +2,11 @@
 
     WorkerError
     ├ SettingsError                 a setting is missing or wrong
+    ├ ArgumentError                 a call was given a value of the wrong type or range
     ├ InvalidJobError               a job was refused before it was enqueued
     ├ JobConflictError              the key is taken by another payload
     ├ BrokerError
-    │ ├ BrokerUnavailableError      Redis is away, loading or read-only: nothing was accepted
+    │ ├ BrokerUnavailableError      Redis is unreachable, loading or read-only
     │ └ QueueFullError              Redis has no memory or disk left: nothing was accepted
     ├ ApiError                      one attempt at the API failed
     │ ├ NotSentError                the request never left: connect, DNS, TLS
@@ -35,6 +36,7 @@ from typing import Any
 __all__ = [
     "AmbiguousError",
     "ApiError",
+    "ArgumentError",
     "BrokerError",
     "BrokerUnavailableError",
     "Failure",
@@ -81,6 +83,23 @@ class SettingsError(WorkerError):
         return f"{self.variable} {self.problem}. {self.remedy}"
 
 
+class ArgumentError(WorkerError):
+    """A call was given a value of the wrong type or range.
+
+    Args:
+        argument: its name.
+        problem: what it must be.
+    """
+
+    def __init__(self, argument: str, problem: str) -> None:
+        super().__init__(argument, problem)
+        self.argument = argument
+        self.problem = problem
+
+    def __str__(self) -> str:
+        return f"{self.argument} {self.problem}."
+
+
 class InvalidJobError(WorkerError):
     """A job was refused by validation; nothing was enqueued.
 
@@ -120,18 +139,34 @@ class BrokerError(WorkerError):
 
 
 class BrokerUnavailableError(BrokerError):
-    """Redis is away, loading, busy or read-only.
+    """Redis is unreachable, loading, busy or read-only.
 
     Args:
-        problem: the kind of failure, without address or credentials.
+        problem: where Redis is and what happened, without credentials.
+        remedy: what to do next.
+        never_sent: whether the command certainly did not reach Redis.
     """
 
-    def __init__(self, problem: str = "Redis did not answer") -> None:
-        super().__init__(problem)
+    def __init__(
+        self,
+        problem: str = "Redis did not answer",
+        remedy: str = "Try again when Redis is back.",
+        *,
+        never_sent: bool = False,
+    ) -> None:
+        super().__init__(problem, remedy)
         self.problem = problem
+        self.remedy = remedy
+        self.never_sent = never_sent
+
+    def of_enqueue(self) -> BrokerUnavailableError:
+        """Give the error as an app that enqueues needs it."""
+        fate = "Nothing was enqueued" if self.never_sent else "The job may have been enqueued"
+        remedy = f"{fate}; you can retry with the same key."
+        return BrokerUnavailableError(self.problem, remedy, never_sent=self.never_sent)
 
     def __str__(self) -> str:
-        return f"{self.problem}. Try again: a repeated enqueue with the same key is safe."
+        return f"{self.problem}. {self.remedy}"
 
 
 class QueueFullError(BrokerError):
@@ -245,10 +280,31 @@ class ResultMissingError(ResultError):
 
 
 class ResultTimeoutError(ResultError):
-    """The job has no outcome yet; it goes on."""
+    """The job has no outcome yet; it goes on.
+
+    Args:
+        job_id: its id.
+        state: where it is; None when Redis did not say.
+        place: how many jobs of its site are before it; None unless it is in line.
+        reason: what it waits for, such as "no worker is alive"; "" when nothing holds it back.
+    """
+
+    def __init__(
+        self, job_id: str, state: str | None = None, place: int | None = None, reason: str = ""
+    ) -> None:
+        super().__init__(job_id)
+        self.args = (job_id, state, place, reason)
+        self.state = state
+        self.place = place
+        self.reason = reason
 
     def __str__(self) -> str:
-        return f"job {self.job_id} has no outcome yet. It goes on: read its result again later."
+        state = f" ({self.state})" if self.state else ""
+        why = f" {self.reason[0].upper()}{self.reason[1:]}." if self.reason else ""
+        return (
+            f"job {self.job_id} has no outcome yet{state}.{why} It goes on: read its result again "
+            "later."
+        )
 
 
 class ResultExpiredError(ResultError):

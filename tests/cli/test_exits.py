@@ -50,7 +50,7 @@ def test_exit_is_never_success_for_an_error() -> None:
         (("workers",), "largesse doctor"),
         (("stats",), "largesse doctor"),
         (("dead", "list"), "largesse doctor"),
-        (("enqueue", "personalized-offer", "-"), "same key is safe"),
+        (("enqueue", "personalized-offer", "-"), "you can retry with the same key"),
     ],
     ids=" ".join,
 )

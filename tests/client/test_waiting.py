@@ -392,14 +392,15 @@ def test_reader_survives_a_fork(gift: Gift, hand: Any, client: redis.Redis) -> N
         assert pipe.read() == f"hp_{job.id}".encode()
 
 
-def test_reader_closes_with_waiters(settings: Settings, gift: Gift) -> None:
-    """Closing a reader leaves no thread and no connection behind."""
+def test_reader_closes_with_waiters(settings: Settings, gift: Gift, producer: Producer) -> None:
+    """The last one that closes leaves no thread and no connection behind."""
     job = gift()
     threads = threading.active_count()
     reader = ResultReader(settings)
     with pytest.raises(ResultTimeoutError):
         reader.wait(job.id, timeout=0.05)
     reader.close()
+    producer.close()
     until(lambda: threading.active_count() <= threads, what="the end of the thread")
 
 

@@ -11,7 +11,7 @@ import typer
 
 from worker.cli.exits import Exit
 from worker.cli.inputs import read_ids
-from worker.cli.output import fail, say, say_json
+from worker.cli.output import fail, note, say, say_json
 
 if TYPE_CHECKING:
     from worker.client.result_reader import JobResult, ResultReader
@@ -95,8 +95,9 @@ def _read(
         while deadline is not None and (pending := [one for one in lot if _goes_on(found[one])]):
             try:
                 reader.wait(pending[0], timeout=max(0.0, deadline - time.monotonic()))
-            except ResultTimeoutError:
+            except ResultTimeoutError as error:
                 deadline = None
+                note(str(error))
             # Others have ended meanwhile: one round trip reads them all.
             found |= reader.get_many(pending)
         yield from ((job_id, found[job_id]) for job_id in lot)

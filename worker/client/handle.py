@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from worker.client.arguments import job_id_of
 from worker.engine.record import JobState
 from worker.errors import Failure, JobFailedError, JobHeldError, ResultExpiredError
 from worker.jobs.job_result import JobResult
@@ -32,7 +33,7 @@ class _Handle:
         key: str | None = None,
         accepted: str | None = "known",
     ) -> None:
-        self.id = job_id
+        self.id = job_id_of(job_id)
         self.kind = kind
         self.site = site
         self.key = key

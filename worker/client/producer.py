@@ -9,22 +9,26 @@ The same key again gives the same job and its result. Nothing here needs an HTTP
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any, Literal, Self
 
-import redis
-import redis.asyncio
-
+from worker.client.connections import Lease
 from worker.client.handle import AsyncJobHandle, JobHandle
 from worker.client.producer_span import sending
 from worker.client.result_reader import AsyncResultReader, ResultReader
 from worker.engine import crash_points
-from worker.engine.connection import PRODUCER, connect, connect_async
-from worker.engine.enqueue import Accepted, Entry, entry_of
-from worker.engine.intake import CALL_S, take_in, take_in_async
+from worker.engine.enqueue import (
+    CALL_S,
+    Accepted,
+    Entry,
+    entry_of,
+    take_in,
+    take_in_async,
+)
 from worker.engine.keys import Keyspace
 from worker.engine.scripts import AsyncScripts, Scripts
-from worker.errors import JobConflictError
+from worker.errors import ArgumentError, BrokerUnavailableError, JobConflictError
 from worker.jobs.batch import prepare_many
 from worker.jobs.job import QUEUE, Job
 from worker.settings import Settings
@@ -45,7 +49,7 @@ def _options(
     lane: Lane,
 ) -> dict[str, Any]:
     given = {
-        "skip": skip if skip is None or isinstance(skip, str) else sorted(skip),
+        "skip": _in_order(skip),
         "business_entity_id": business_entity_id,
         "brand_id": brand_id,
         "origin": origin,
@@ -56,7 +60,73 @@ def _options(
     return {name: value for name, value in given.items() if value is not None}
 
 
-class Producer:
+def _in_order(skip: Any) -> Any:
+    try:
+        return skip if skip is None or isinstance(skip, str) else sorted(skip)
+    except TypeError:  # told by the check of the options
+        return skip
+
+
+class _Producer:
+    """What both producers share: all but the await."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self._lease = Lease(settings, type(self).__name__)
+        self.keyspace = Keyspace(settings.namespace, settings.shards)
+
+    @classmethod
+    def from_env(cls, environ: Mapping[str, str] | None = None) -> Self:
+        """Make a producer from environment variables; see docs/settings.md."""
+        return cls(Settings.from_env(environ))
+
+    @contextmanager
+    def _sending(self, jobs: Sequence[Job]) -> Iterator[Iterator[Entry]]:
+        """Give the entries of jobs inside their span, and tell a failure as an app needs it."""
+        try:
+            with sending(jobs, QUEUE) as trace:
+                yield (
+                    entry_of(job.message(trace), self.keyspace, delay_ms=job.delay_ms)
+                    for job in jobs
+                )
+        except BrokerUnavailableError as error:
+            raise error.of_enqueue() from error.__cause__
+
+
+def _jobs_of(jobs: Any) -> list[Job]:
+    try:
+        found = list(jobs)
+    except TypeError:
+        found = [None]
+    if not all(isinstance(job, Job) for job in found):
+        raise ArgumentError("jobs", "must be a list of what Job.prepare gives")
+    return found
+
+
+def _handled(
+    jobs: Sequence[Job], words: Sequence[Accepted], report_conflicts: bool
+) -> list[dict[str, Any]]:
+    """Give what the handle of each job knows.
+
+    Raises:
+        JobConflictError: a key is taken by another payload, and that is not to be reported.
+    """
+    taken = [job for job, word in zip(jobs, words, strict=True) if word.word == "conflict"]
+    if taken and not report_conflicts:
+        raise JobConflictError(taken[0].id)
+    return [
+        {
+            "job_id": job.id,
+            "kind": job.kind,
+            "site": job.site,
+            "key": job.key,
+            "accepted": word.word,
+        }
+        for job, word in zip(jobs, words, strict=True)
+    ]
+
+
+class Producer(_Producer):
     """Enqueues jobs and hands out their results. Threads may share one.
 
     Args:
@@ -70,17 +140,9 @@ class Producer:
     """
 
     def __init__(self, settings: Settings) -> None:
-        self.settings = settings
-        self.keyspace = Keyspace(settings.namespace, settings.shards)
-        self._client: redis.Redis = connect(settings.redis, PRODUCER)
-        self._scripts = Scripts(self._client, self.keyspace)
-        #: Reads, waits for and follows results, over the same settings.
-        self.results = ResultReader(settings)
-
-    @classmethod
-    def from_env(cls, environ: Mapping[str, str] | None = None) -> Self:
-        """Make a producer from environment variables; see docs/settings.md."""
-        return cls(Settings.from_env(environ))
+        super().__init__(settings)
+        #: Reads, waits for and follows results, over the same connections.
+        self.results = ResultReader(settings, lease=self._lease)
 
     def gift_checkout(
         self,
@@ -181,28 +243,21 @@ class Producer:
             jobs: what `Job.prepare` gave.
             report_conflicts: give a handle whose `accepted` is "conflict" instead of raising.
         """
-        jobs = list(jobs)
-        with sending(jobs, QUEUE) as trace:
-            entries = _entries(jobs, self.keyspace, trace)
+        jobs = _jobs_of(jobs)
+        with self._sending(jobs) as entries:
             crash_points.point("producer_before_enqueue")
-            words = take_in(self._scripts, entries, call_s=CALL_S)
+            scripts = Scripts(self._lease.client, self.keyspace)
+            words = take_in(scripts, entries, call_s=CALL_S)
             crash_points.point("producer_after_enqueue")
-        _refuse_conflicts(jobs, words, report_conflicts)
-        return [
-            JobHandle(
-                self.results, job.id, kind=job.kind, site=job.site, key=job.key, accepted=word.word
-            )
-            for job, word in zip(jobs, words, strict=True)
-        ]
+        return [JobHandle(self.results, **one) for one in _handled(jobs, words, report_conflicts)]
 
     def job(self, job_id: str) -> JobHandle:
         """Give the handle of a job by its id, without asking Redis."""
         return JobHandle(self.results, job_id)
 
     def close(self) -> None:
-        """Close the connections."""
-        self._client.close()
-        self.results.close()
+        """Give the connections back. A later call takes them anew."""
+        self._lease.close()
 
     def __enter__(self) -> Self:
         return self
@@ -211,21 +266,13 @@ class Producer:
         self.close()
 
 
-class AsyncProducer:
+class AsyncProducer(_Producer):
     """The same for asyncio: nothing blocks the loop. Arguments and errors as of `Producer`."""
 
     def __init__(self, settings: Settings) -> None:
-        self.settings = settings
-        self.keyspace = Keyspace(settings.namespace, settings.shards)
-        self._client: redis.asyncio.Redis = connect_async(settings.redis, PRODUCER)
-        self._scripts = AsyncScripts(self._client, self.keyspace)
-        #: Reads, waits for and follows results, over the same settings.
-        self.results = AsyncResultReader(settings)
-
-    @classmethod
-    def from_env(cls, environ: Mapping[str, str] | None = None) -> Self:
-        """Make a producer from environment variables; see docs/settings.md."""
-        return cls(Settings.from_env(environ))
+        super().__init__(settings)
+        #: Reads, waits for and follows results, over the same connections.
+        self.results = AsyncResultReader(settings, lease=self._lease)
 
     async def gift_checkout(
         self,
@@ -292,15 +339,13 @@ class AsyncProducer:
         self, jobs: Iterable[Job], *, report_conflicts: bool = False
     ) -> list[AsyncJobHandle]:
         """Enqueue jobs that are valid already; see `Producer.enqueue_jobs`."""
-        jobs = list(jobs)
-        with sending(jobs, QUEUE) as trace:
-            words = await take_in_async(self._scripts, _entries(jobs, self.keyspace, trace))
-        _refuse_conflicts(jobs, words, report_conflicts)
-        return [
-            AsyncJobHandle(
-                self.results, job.id, kind=job.kind, site=job.site, key=job.key, accepted=word.word
+        jobs = _jobs_of(jobs)
+        with self._sending(jobs) as entries:
+            words = await self._lease.run(
+                lambda side: take_in_async(AsyncScripts(side.client, self.keyspace), entries)
             )
-            for job, word in zip(jobs, words, strict=True)
+        return [
+            AsyncJobHandle(self.results, **one) for one in _handled(jobs, words, report_conflicts)
         ]
 
     def job(self, job_id: str) -> AsyncJobHandle:
@@ -308,23 +353,11 @@ class AsyncProducer:
         return AsyncJobHandle(self.results, job_id)
 
     async def aclose(self) -> None:
-        """Close the connections."""
-        await self._client.aclose()
-        await self.results.aclose()
+        """Give the connections back. A later call takes them anew."""
+        self._lease.close()
 
     async def __aenter__(self) -> Self:
         return self
 
     async def __aexit__(self, *exc: object) -> None:
         await self.aclose()
-
-
-def _entries(jobs: list[Job], keyspace: Keyspace, trace: Mapping[str, str]) -> Iterator[Entry]:
-    for job in jobs:
-        yield entry_of(job.message(trace), keyspace, delay_ms=job.delay_ms)
-
-
-def _refuse_conflicts(jobs: list[Job], words: list[Accepted], report: bool) -> None:
-    for job, word in zip(jobs, words, strict=True):
-        if word.word == "conflict" and not report:
-            raise JobConflictError(job.id)

@@ -10,24 +10,21 @@ for result in reader.follow("billing"):   every ending, at least once
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import os
 import socket
-from collections.abc import AsyncIterator, Coroutine, Iterable, Iterator, Mapping
+from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
 from typing import Any, Final, Self
 
-import redis
-import redis.asyncio
-
-from worker.engine.background_loop import BackgroundLoop
-from worker.engine.connection import PRODUCER, connect, connect_async
+from worker.client.arguments import job_id_of, job_ids_of, name_of, seconds_of
+from worker.client.connections import Lease, LoopSide
 from worker.engine.keys import Keyspace
 from worker.engine.record import Record, read_records, read_records_async
-from worker.engine.redis_errors import speaking_to_redis
-from worker.engine.scripts import AsyncScripts, Scripts
-from worker.engine.stream import CLAIM_S, AsyncFollower, Follower
-from worker.engine.waiters import Waiters
-from worker.errors import ResultMissingError, ResultTimeoutError
+from worker.engine.scripts import Argument, AsyncScripts, Scripts
+from worker.engine.stream import CLAIM_S, Follower
+from worker.engine.wait_reason import read_wait_reason
+from worker.errors import BrokerError, ResultMissingError, ResultTimeoutError
 from worker.jobs.job_result import Failure, HostedPage, JobResult
 from worker.settings import Settings
 
@@ -41,10 +38,8 @@ __all__ = [
 ]
 
 _MS: Final = 1000
-
-
-def _consumer_name() -> str:
-    return f"{socket.gethostname()}-{os.getpid()}"
+#: Most seconds that a wait whose time is over asks why.
+EXPLAIN_S: Final = 0.3
 
 
 def events_of(record: Record) -> list[dict[str, Any]]:
@@ -58,28 +53,75 @@ def events_of(record: Record) -> list[dict[str, Any]]:
     return events
 
 
-class ResultReader:
+class _Reader:
+    """What both readers share: all but the await."""
+
+    def __init__(self, settings: Settings, *, lease: Lease | None = None) -> None:
+        self._lease = lease or Lease(settings, type(self).__name__)
+        self._settings = settings
+        self._keyspace = Keyspace(settings.namespace, settings.shards)
+
+    @classmethod
+    def from_env(cls, environ: Mapping[str, str] | None = None) -> Self:
+        """Make a reader from environment variables; see docs/settings.md."""
+        return cls(Settings.from_env(environ))
+
+    def _follower(
+        self, group: str, consumer: str | None, start: str, claim_after: float
+    ) -> Follower:
+        return Follower(
+            self._keyspace,
+            group=name_of("group", group),
+            consumer=name_of("consumer", consumer or f"{socket.gethostname()}-{os.getpid()}"),
+            start=name_of("start", start),
+            claim_after_s=seconds_of("claim_after", claim_after) or 0.0,
+        )
+
+    async def _no_outcome(self, side: LoopSide, job_id: str) -> ResultTimeoutError:
+        """Make the error that says why there is no outcome; without Redis it says less."""
+        with contextlib.suppress(BrokerError, TimeoutError):
+            async with asyncio.timeout(EXPLAIN_S):
+                found = await read_wait_reason(side.client, self._keyspace, job_id)
+                return ResultTimeoutError(job_id, found.state, found.place, found.text)
+        return ResultTimeoutError(job_id)
+
+    def _cancelling(self, job_id: str) -> tuple[str, int, list[Argument]]:
+        """Give the script, the shard and the arguments that cancel a job."""
+        ttl_ms = self._settings.result_ttl_s * _MS
+        arguments: list[Argument] = [job_id_of(job_id), ttl_ms, self._settings.stream_max_len]
+        return "cancel", self._keyspace.shard_of_job(job_id), arguments
+
+
+def _known(job_id: str, record: Record | None) -> Record:
+    if record is None:
+        raise ResultMissingError(job_id)
+    return record
+
+
+def _results_of(records: Mapping[str, Record | None]) -> dict[str, JobResult | None]:
+    return {
+        job_id: None if record is None else JobResult.of_record(record)
+        for job_id, record in records.items()
+    }
+
+
+def _cancelled(job_id: str, word: bytes) -> str:
+    if word == b"missing":
+        raise ResultMissingError(job_id)
+    return word.decode()
+
+
+class ResultReader(_Reader):
     """Reads results. Threads may share one.
 
     Args:
         settings: where Redis is.
 
     Raises:
-        BrokerUnavailableError: from every method, while Redis is away; waits go on by themselves
-            once they have begun.
+        ArgumentError: from every method, for a value of the wrong type.
+        BrokerUnavailableError: from every method, while Redis is unreachable; a wait that has
+            begun goes on by itself.
     """
-
-    def __init__(self, settings: Settings) -> None:
-        self._settings = settings
-        self._keyspace = Keyspace(settings.namespace, settings.shards)
-        self._client: redis.Redis = connect(settings.redis, PRODUCER)
-        self._loop = BackgroundLoop()
-        self._waiters: Waiters | None = None
-
-    @classmethod
-    def from_env(cls, environ: Mapping[str, str] | None = None) -> Self:
-        """Make a reader from environment variables; see docs/settings.md."""
-        return cls(Settings.from_env(environ))
 
     def get(self, job_id: str) -> JobResult:
         """Read a job as it is now.
@@ -91,11 +133,7 @@ class ResultReader:
 
     def get_many(self, job_ids: Iterable[str]) -> dict[str, JobResult | None]:
         """Read many jobs in a few round trips; None for those that are not known."""
-        records = read_records(self._client, self._keyspace, job_ids)
-        return {
-            job_id: None if record is None else JobResult.of_record(record)
-            for job_id, record in records.items()
-        }
+        return _results_of(read_records(self._lease.client, self._keyspace, job_ids_of(job_ids)))
 
     def wait(self, job_id: str, timeout: float | None = None) -> JobResult:
         """Wait until a job has ended or is held.
@@ -105,20 +143,21 @@ class ResultReader:
             timeout: most seconds to wait; None waits for ever.
 
         Raises:
-            ResultTimeoutError: it goes on.
+            ResultTimeoutError: it goes on; the error says where it is and what it waits for.
             ResultMissingError: it is not known.
         """
+        job_id, timeout = job_id_of(job_id), seconds_of("timeout", timeout)
         try:
-            record = self._loop.call(lambda: self._wait(job_id), timeout_s=timeout)
+            record = self._lease.call(
+                lambda side: side.waiters(self._keyspace).wait(job_id), timeout_s=timeout
+            )
         except TimeoutError:
-            raise ResultTimeoutError(job_id) from None
-        if record is None:
-            raise ResultMissingError(job_id)
-        return JobResult.of_record(record)
+            raise self._lease.call(lambda side: self._no_outcome(side, job_id)) from None
+        return JobResult.of_record(_known(job_id, record))
 
     def events(self, job_id: str) -> list[dict[str, Any]]:
         """Read what happened to a job: `enqueued`, each `attempt`, `published`; oldest first."""
-        return events_of(self._record(job_id, history=True))
+        return events_of(self.record(job_id))
 
     def record(self, job_id: str) -> Record:
         """Read the whole record of a job, history included."""
@@ -133,12 +172,8 @@ class ResultReader:
         Raises:
             ResultMissingError: it is not known.
         """
-        scripts = Scripts(self._client, self._keyspace)
-        arguments = _cancel_arguments(self._settings, job_id)
-        word: bytes = scripts.run("cancel", self._keyspace.shard_of_job(job_id), arguments)
-        if word == b"missing":
-            raise ResultMissingError(job_id)
-        return word.decode()
+        call = self._cancelling(job_id)
+        return _cancelled(job_id, Scripts(self._lease.client, self._keyspace).run(*call))
 
     def follow(
         self,
@@ -166,26 +201,23 @@ class ResultReader:
         Yields:
             Results, in the order of their endings within a shard.
         """
-        follower = Follower(
-            connect(self._settings.redis, PRODUCER),
-            self._keyspace,
-            group=group,
-            consumer=consumer or _consumer_name(),
-            start=start,
-            claim_after_s=claim_after,
-        )
-        try:
-            for outcome in follower.follow(timeout):
-                yield JobResult.of_outcome(outcome)
-        finally:
-            follower.close()
+        follower = self._follower(group, consumer, start, claim_after)
+        held = self._lease.connections()
+        outcomes = follower.follow(held.side.client, seconds_of("timeout", timeout))
+
+        async def step() -> bytes | None:
+            return await anext(outcomes, None)
+
+        with held.calling() as loop:
+            try:
+                while (outcome := loop.call(step)) is not None:
+                    yield JobResult.of_outcome(outcome)
+            finally:
+                loop.call(outcomes.aclose)
 
     def close(self) -> None:
-        """Close the connections."""
-        if self._waiters is not None and not self._loop.is_fresh():
-            self._loop.call(self._waiters.close, timeout_s=2)
-        self._loop.close()
-        self._client.close()
+        """Give the connections back. A later call takes them anew."""
+        self._lease.close()
 
     def __enter__(self) -> Self:
         return self
@@ -194,31 +226,13 @@ class ResultReader:
         self.close()
 
     def _record(self, job_id: str, *, history: bool = False) -> Record:
-        record = read_records(self._client, self._keyspace, [job_id], history=history)[job_id]
-        if record is None:
-            raise ResultMissingError(job_id)
-        return record
-
-    async def _wait(self, job_id: str) -> Record | None:
-        # Made on the loop it lives on; a fork starts a new loop, and with it new waiters.
-        if self._waiters is None or not self._waiters.is_here():
-            self._waiters = Waiters(connect_async(self._settings.redis, PRODUCER), self._keyspace)
-        return await self._waiters.wait(job_id)
+        ids = [job_id_of(job_id)]
+        found = read_records(self._lease.client, self._keyspace, ids, history=history)
+        return _known(job_id, found[job_id])
 
 
-class AsyncResultReader:
-    """The same for asyncio. Methods and errors as of `ResultReader`."""
-
-    def __init__(self, settings: Settings) -> None:
-        self._settings = settings
-        self._keyspace = Keyspace(settings.namespace, settings.shards)
-        self._client: redis.asyncio.Redis = connect_async(settings.redis, PRODUCER)
-        self._waiters = Waiters(connect_async(settings.redis, PRODUCER), self._keyspace)
-
-    @classmethod
-    def from_env(cls, environ: Mapping[str, str] | None = None) -> Self:
-        """Make a reader from environment variables; see docs/settings.md."""
-        return cls(Settings.from_env(environ))
+class AsyncResultReader(_Reader):
+    """The same for asyncio, on any event loop. Methods and errors as of `ResultReader`."""
 
     async def get(self, job_id: str) -> JobResult:
         """Read a job as it is now."""
@@ -226,26 +240,30 @@ class AsyncResultReader:
 
     async def get_many(self, job_ids: Iterable[str]) -> dict[str, JobResult | None]:
         """Read many jobs in a few round trips; None for those that are not known."""
-        records = await read_records_async(self._client, self._keyspace, job_ids)
-        return {
-            job_id: None if record is None else JobResult.of_record(record)
-            for job_id, record in records.items()
-        }
+        ids = job_ids_of(job_ids)
+        return _results_of(
+            await self._lease.run(
+                lambda side: read_records_async(side.client, self._keyspace, ids)
+            )
+        )
 
     async def wait(self, job_id: str, timeout: float | None = None) -> JobResult:  # noqa: ASYNC109
         """Wait until a job has ended or is held; see `ResultReader.wait`."""
-        waiting = self._waiters.wait(job_id)
+        job_id, timeout = job_id_of(job_id), seconds_of("timeout", timeout)
+
+        async def wait(side: LoopSide) -> Record | None:
+            async with asyncio.timeout(timeout):
+                return await side.waiters(self._keyspace).wait(job_id)
+
         try:
-            record = await _within(waiting, timeout)
+            record = await self._lease.run(wait)
         except TimeoutError:
-            raise ResultTimeoutError(job_id) from None
-        if record is None:
-            raise ResultMissingError(job_id)
-        return JobResult.of_record(record)
+            raise await self._lease.run(lambda side: self._no_outcome(side, job_id)) from None
+        return JobResult.of_record(_known(job_id, record))
 
     async def events(self, job_id: str) -> list[dict[str, Any]]:
         """Read what happened to a job."""
-        return events_of(await self._record(job_id, history=True))
+        return events_of(await self.record(job_id))
 
     async def record(self, job_id: str) -> Record:
         """Read the whole record of a job, history included."""
@@ -253,12 +271,11 @@ class AsyncResultReader:
 
     async def cancel(self, job_id: str) -> str:
         """Cancel a job; see `ResultReader.cancel`."""
-        scripts = AsyncScripts(self._client, self._keyspace)
-        arguments = _cancel_arguments(self._settings, job_id)
-        word: bytes = await scripts.run("cancel", self._keyspace.shard_of_job(job_id), arguments)
-        if word == b"missing":
-            raise ResultMissingError(job_id)
-        return word.decode()
+        call = self._cancelling(job_id)
+        word: bytes = await self._lease.run(
+            lambda side: AsyncScripts(side.client, self._keyspace).run(*call)
+        )
+        return _cancelled(job_id, word)
 
     async def follow(
         self,
@@ -270,25 +287,23 @@ class AsyncResultReader:
         claim_after: float = CLAIM_S,
     ) -> AsyncIterator[JobResult]:
         """Follow every ending, at least once; see `ResultReader.follow`."""
-        follower = AsyncFollower(
-            connect_async(self._settings.redis, PRODUCER),
-            self._keyspace,
-            group=group,
-            consumer=consumer or _consumer_name(),
-            start=start,
-            claim_after_s=claim_after,
-        )
-        try:
-            async for outcome in follower.follow(timeout):
-                yield JobResult.of_outcome(outcome)
-        finally:
-            await follower.close()
+        follower = self._follower(group, consumer, start, claim_after)
+        held = self._lease.connections()
+        outcomes = follower.follow(held.side.client, seconds_of("timeout", timeout))
+
+        async def step() -> bytes | None:
+            return await anext(outcomes, None)
+
+        with held.calling() as loop:
+            try:
+                while (outcome := await loop.run(step)) is not None:
+                    yield JobResult.of_outcome(outcome)
+            finally:
+                await loop.run(outcomes.aclose)
 
     async def aclose(self) -> None:
-        """Close the connections."""
-        await self._waiters.close()
-        with speaking_to_redis():
-            await self._client.aclose()
+        """Give the connections back. A later call takes them anew."""
+        self._lease.close()
 
     async def __aenter__(self) -> Self:
         return self
@@ -297,20 +312,8 @@ class AsyncResultReader:
         await self.aclose()
 
     async def _record(self, job_id: str, *, history: bool = False) -> Record:
-        found = await read_records_async(self._client, self._keyspace, [job_id], history=history)
-        record = found[job_id]
-        if record is None:
-            raise ResultMissingError(job_id)
-        return record
-
-
-def _cancel_arguments(settings: Settings, job_id: str) -> list[str | int]:
-    return [job_id, settings.result_ttl_s * _MS, settings.stream_max_len]
-
-
-async def _within(
-    waiting: Coroutine[Any, Any, Record | None], timeout_s: float | None
-) -> Record | None:
-
-    async with asyncio.timeout(timeout_s):
-        return await waiting
+        ids = [job_id_of(job_id)]
+        found = await self._lease.run(
+            lambda side: read_records_async(side.client, self._keyspace, ids, history=history)
+        )
+        return _known(job_id, found[job_id])

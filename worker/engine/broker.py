@@ -27,8 +27,7 @@ from dramatiq.results import Results
 from worker.engine.connection import connect
 from worker.engine.consumer import EngineConsumer
 from worker.engine.delivery import _CURRENT, Delivery
-from worker.engine.enqueue import Accepted, Entry, entry_of
-from worker.engine.intake import take_in
+from worker.engine.enqueue import Accepted, Entry, entry_of, take_in
 from worker.engine.keys import DEFAULT_NAMESPACE, Keyspace
 from worker.engine.leases import LeaseBook
 from worker.engine.options import (

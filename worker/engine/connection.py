@@ -6,10 +6,9 @@ who know that it is.
 
 from __future__ import annotations
 
-import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from contextvars import ContextVar
+import socket
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any, Final, cast
 
 import redis
@@ -22,16 +21,13 @@ import redis.sentinel
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
+from worker.engine.redis_connection import async_connection, sync_connection
 from worker.settings.redis_address import RedisAddress
 
-__all__ = ["PRODUCER", "WORKER", "Patience", "connect", "connect_async", "over_within"]
-
-#: When the call that is under way is to be over, monotonic s; None where nothing bounds it.
-_until: ContextVar[float | None] = ContextVar("until", default=None)
-#: Shortest wait, s: a wait of none would not even look.
-LEAST_S: Final = 0.001
+__all__ = ["PRODUCER", "WORKER", "Patience", "connect", "connect_async"]
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Patience:
     """How long one side waits for Redis.
 
@@ -40,24 +36,34 @@ class Patience:
         answer_s: seconds to wait for an answer.
         repeats: how often a command is sent again on a fresh connection after a broken one.
         connections: most connections of one process.
+        first_s: seconds to wait for an answer on a reused connection before the command is sent
+            again on a new one; None where nothing is repeated.
     """
 
-    __slots__ = ("answer_s", "connect_s", "connections", "repeats")
-
-    def __init__(
-        self, *, connect_s: float, answer_s: float, repeats: int, connections: int
-    ) -> None:
-        self.connect_s = connect_s
-        self.answer_s = answer_s
-        self.repeats = repeats
-        self.connections = connections
+    connect_s: float
+    answer_s: float
+    repeats: int
+    connections: int
+    first_s: float | None = None
 
 
-#: A web request waits behind a producer: it learns within 1 s that Redis is away. One repeat
-#: takes a connection that went stale; the enqueue script makes a repeat safe.
-PRODUCER: Final = Patience(connect_s=0.4, answer_s=0.9, repeats=1, connections=256)
+#: A web request waits behind a producer: it learns within 1 s that Redis is unreachable. One
+#: repeat replaces a connection that went silent; the enqueue script makes a repeat safe.
+PRODUCER: Final = Patience(connect_s=0.4, answer_s=0.9, repeats=1, connections=256, first_s=0.55)
 #: A worker has time; it repeats by itself and never through redis-py.
 WORKER: Final = Patience(connect_s=2.0, answer_s=5.0, repeats=0, connections=1024)
+
+
+#: A probe after 10 s of rest keeps a firewall from forgetting the connection. One that is dead all
+#: the same is given up after 25 s, with unsent data after 10 s. macOS knows some of these only.
+_KEEPALIVE: Final[dict[int, int]] = {
+    getattr(socket, name): value
+    for name, value in (
+        ("TCP_KEEPIDLE", 10), ("TCP_KEEPINTVL", 5), ("TCP_KEEPCNT", 3),
+        ("TCP_USER_TIMEOUT", 10_000),
+    )
+    if hasattr(socket, name)
+}  # fmt: skip
 
 
 def connect(address: RedisAddress | str, patience: Patience = WORKER) -> redis.Redis:
@@ -86,7 +92,7 @@ def connect(address: RedisAddress | str, patience: Patience = WORKER) -> redis.R
         return cast("redis.Redis", sentinel.master_for(where.service or "", db=where.db))
     client = redis.Redis(**_location(where), **options)
     pool: Any = client.connection_pool
-    pool.connection_class = _own(pool.connection_class)
+    pool.connection_class = sync_connection(pool.connection_class, str(where), patience.first_s)
     return client
 
 
@@ -111,75 +117,9 @@ def connect_async(address: RedisAddress | str, patience: Patience = WORKER) -> r
         master.sentinels = sentinel.sentinels
         return cast("redis.asyncio.Redis", master)
     client = redis.asyncio.Redis(**_location(where), **options)
-    client.connection_pool.connection_class = _own_async(client.connection_pool.connection_class)
+    pool: Any = client.connection_pool
+    pool.connection_class = async_connection(pool.connection_class, str(where), patience.first_s)
     return client
-
-
-@contextmanager
-def over_within(seconds: float) -> Iterator[None]:
-    """Bound what a block does with a client of one server, connecting and repeats included.
-
-    The bounds of a connection are for each wait: on a line that loses packets several of them
-    would add up.
-
-    Raises:
-        redis.TimeoutError: from the client, when the time is over.
-    """
-    token = _until.set(time.monotonic() + seconds)
-    try:
-        yield
-    finally:
-        _until.reset(token)
-
-
-def _left_s() -> float | None:
-    until = _until.get()
-    return None if until is None else max(LEAST_S, until - time.monotonic())
-
-
-def _own(kind: Any) -> Any:
-    """Make a connection that keeps to `over_within` and leaves a server turned replica.
-
-    The name of such a server may point to the new master by now, and only a new connection asks
-    for the address.
-    """
-
-    class Own(kind):  # type: ignore[misc]
-        def _connect(self: Any) -> Any:
-            given = self.socket_connect_timeout
-            left_s = _left_s()
-            if left_s is not None:
-                self.socket_connect_timeout = min(given or left_s, left_s)
-            try:
-                return super()._connect()
-            finally:
-                self.socket_connect_timeout = given
-
-        def read_response(self, *args: Any, **options: Any) -> Any:
-            left_s = _left_s()
-            if left_s is not None:
-                options["timeout"] = min(self.socket_timeout or left_s, left_s)
-            try:
-                return super().read_response(*args, **options)
-            except redis.ReadOnlyError:
-                self.disconnect()
-                raise
-
-    return Own
-
-
-def _own_async(kind: Any) -> Any:
-    """Make the asyncio connection that leaves a server turned replica; see `_own`."""
-
-    class Own(kind):  # type: ignore[misc]
-        async def read_response(self, *args: Any, **options: Any) -> Any:
-            try:
-                return await super().read_response(*args, **options)
-            except redis.ReadOnlyError:
-                await self.disconnect(nowait=True)
-                raise
-
-    return Own
 
 
 class _WatchedMaster(redis.asyncio.Redis):
@@ -210,6 +150,7 @@ def _options(where: RedisAddress, patience: Patience) -> dict[str, Any]:
     }
     if where.kind != "unix":
         options["socket_keepalive"] = True
+        options["socket_keepalive_options"] = _KEEPALIVE
     if where.tls:
         options |= {
             "ssl": True,

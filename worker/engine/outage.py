@@ -1,4 +1,4 @@
-"""Absence: Redis is away, said once at its beginning and once at its end, not at every try."""
+"""An outage: Redis is unreachable. Its beginning and its end are logged, not each try."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import threading
 import time
 from typing import Final
 
-from worker.errors import BrokerError
+from worker.errors import BrokerError, BrokerUnavailableError
 from worker.logs.events import BROKER_AWAY, BROKER_BACK, emit
 
 __all__ = ["Outage"]
@@ -19,7 +19,7 @@ REPEAT_S: Final = 10.0
 
 
 class Outage:
-    """Whether Redis is away, as one process sees it."""
+    """Whether Redis is unreachable, as one process sees it."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -27,7 +27,7 @@ class Outage:
         self._said = 0.0
 
     def is_lasting(self) -> bool:
-        """Say whether Redis is away now."""
+        """Say whether Redis is unreachable now."""
         return self._since is not None
 
     def began(self, error: BrokerError) -> None:
@@ -39,7 +39,9 @@ class Outage:
             elif now - self._said < REPEAT_S:
                 return
             self._said = now
-        emit(_log, BROKER_AWAY, level=logging.ERROR, problem=str(error))
+        # A worker goes on by itself: the advice to an app is not for it.
+        problem = error.problem if isinstance(error, BrokerUnavailableError) else str(error)
+        emit(_log, BROKER_AWAY, level=logging.ERROR, problem=problem)
 
     def over(self) -> None:
         """Note that Redis served."""

@@ -1,4 +1,4 @@
-"""What a Redis failure means: away (try again) or full (nothing fits).
+"""What a Redis failure means: unavailable (try again) or full (nothing fits).
 
 redis-py has a dozen ways to say that a server cannot serve now. None of them may lose a job, so
 they are all told as `BrokerUnavailableError` or `QueueFullError`; what is left is a fault of our
@@ -8,12 +8,16 @@ own.
 from __future__ import annotations
 
 import re
+import socket
+import ssl
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Final
 
 import redis.exceptions as redis_errors
 
+from worker.engine.name_lookup import SilentNameServerError
+from worker.engine.redis_connection import SilentTlsError
 from worker.errors import BrokerError, BrokerUnavailableError, QueueFullError
 
 __all__ = ["speaking_to_redis", "translate"]
@@ -38,6 +42,23 @@ _AWAY_REPLY: Final = re.compile(
 )
 
 
+#: How an error of the socket, of TLS or of the name server is told; the first that fits.
+_CAUSES: Final[tuple[tuple[type[BaseException], str], ...]] = (
+    (SilentNameServerError, "the name server does not answer"),
+    (SilentTlsError, "no answer to the TLS handshake: does this port speak TLS?"),
+    (ssl.SSLCertVerificationError, "TLS: the certificate is not trusted"),
+    (ssl.SSLError, "TLS handshake failed: does this port speak TLS?"),
+    (socket.gaierror, "name not found"),
+    (ConnectionRefusedError, "connection refused"),
+    (redis_errors.MaxConnectionsError, "all connections of this process are in use"),
+    (redis_errors.TimeoutError, "timed out"),
+    (TimeoutError, "timed out"),
+    (ConnectionError, "connection lost"),
+)
+#: Causes after which the command cannot have reached the server.
+_NEVER_SENT: Final = frozenset(cause for _, cause in _CAUSES[:7])
+
+
 def translate(error: Exception) -> BrokerError | None:
     """Say which of our errors a failure of redis-py is.
 
@@ -45,7 +66,7 @@ def translate(error: Exception) -> BrokerError | None:
         error: what redis-py or the socket raised.
 
     Returns:
-        The error to raise, or None when it is neither away nor full but a fault.
+        The error to raise, or None when it is neither unavailable nor full but a fault.
     """
     text = str(error)
     if isinstance(error, redis_errors.OutOfMemoryError) or "OOM command not allowed" in text:
@@ -53,16 +74,55 @@ def translate(error: Exception) -> BrokerError | None:
     if "MISCONF" in text:
         return QueueFullError("Redis cannot write its disk (MISCONF)")
     if isinstance(error, redis_errors.AuthenticationError | redis_errors.NoPermissionError):
-        return BrokerUnavailableError(f"Redis refused the login ({type(error).__name__})")
-    if isinstance(error, redis_errors.TimeoutError):
-        return BrokerUnavailableError("Redis did not answer in time")
+        return _unavailable(error, _refusal(text), never_sent=True)
+    if "DB index is out of range" in text or "invalid DB index" in text:
+        return _unavailable(error, "the server has no database of this number", never_sent=True)
     if isinstance(error, _AWAY):
-        return BrokerUnavailableError(f"Redis is away ({type(error).__name__})")
+        cause = _cause_of(error)
+        return _unavailable(error, cause, never_sent=cause in _NEVER_SENT)
     if isinstance(error, redis_errors.ResponseError):
         reply = _AWAY_REPLY.search(text)
         if reply is not None:
-            return BrokerUnavailableError(f"Redis cannot serve now ({reply[1]})")
+            return _unavailable(error, f"it cannot serve now: {reply[1]}", never_sent=True)
     return None
+
+
+def _unavailable(error: BaseException, cause: str, *, never_sent: bool) -> BrokerUnavailableError:
+    place = next((found for one in _chain(error) if (found := getattr(one, "place", ""))), "")
+    where = f"Redis at {place}" if place else "Redis"
+    return BrokerUnavailableError(f"Cannot reach {where} ({cause})", never_sent=never_sent)
+
+
+def _refusal(text: str) -> str:
+    # redis-py leaves the code out; servers before a login refuse HELLO with a sentence.
+    if re.search("NOAUTH|Authentication required|HELLO must be called", text):
+        return "it asks for a password: NOAUTH"
+    if "NOPERM" in text or "permission" in text:
+        return "the user may not do this: NOPERM"
+    return "it refused the login: WRONGPASS"
+
+
+def _cause_of(error: BaseException) -> str:
+    chain = list(_chain(error))
+    for kind, cause in _CAUSES:
+        if any(isinstance(one, kind) for one in chain):
+            return cause
+    reason = next((one.strerror for one in chain if isinstance(one, OSError) and one.strerror), "")
+    if reason:
+        return reason.lower()
+    if isinstance(error, redis_errors.ReadOnlyError):
+        return "it is a replica: READONLY"
+    return (
+        "connection lost" if type(error) is redis_errors.ConnectionError else type(error).__name__
+    )
+
+
+def _chain(error: BaseException) -> Iterator[BaseException]:
+    """Give the error and what led to it."""
+    seen: BaseException | None = error
+    while seen is not None:
+        yield seen
+        seen = seen.__cause__ or seen.__context__
 
 
 @contextmanager

@@ -6,10 +6,9 @@ import asyncio
 import contextlib
 import logging
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncGenerator
 from typing import Any, Final
 
-import redis
 import redis.asyncio
 from redis.exceptions import ResponseError
 
@@ -17,14 +16,14 @@ from worker.engine.keys import Keyspace
 from worker.engine.redis_errors import speaking_to_redis
 from worker.errors import BrokerError
 
-__all__ = ["AsyncFollower", "Follower"]
+__all__ = ["Follower"]
 
 _log = logging.getLogger(__name__)
 
 #: Entries of one read.
 READ_MAX: Final = 100
 #: Longest block of one read, ms: below the time the producer's side waits for an answer.
-BLOCK_MS: Final = 500
+BLOCK_MS: Final = 400
 #: Seconds after which an entry that a consumer took and did not handle goes to another.
 CLAIM_S: Final = 60.0
 #: Seconds between tries while Redis is away.
@@ -33,8 +32,15 @@ AWAY_S: Final = 0.5
 Entries = list[tuple[bytes, dict[bytes, bytes]]]
 
 
-class _Follower:
-    """What both followers know: a group's name and place."""
+class Follower:
+    """Follows the outcomes as one consumer of a group.
+
+    Args:
+        keyspace: names of the keys.
+        group, consumer: who follows.
+        start: where a new group starts.
+        claim_after_s: seconds after which what another consumer took and did not handle is taken.
+    """
 
     def __init__(
         self,
@@ -55,142 +61,16 @@ class _Follower:
         #: Monotonic seconds at which each stream is next looked through for what others left.
         self._claim_at = dict.fromkeys(self._streams, 0.0)
 
-    def _reads_what_is_new(self) -> bool:
-        """Say whether the next read is for more than what this consumer took before."""
-        return all(cursor == b">" for cursor in self._cursor.values())
+    async def follow(
+        self, client: redis.asyncio.Redis, timeout_s: float | None
+    ) -> AsyncGenerator[bytes, None]:
+        """Give outcomes; one is acknowledged when the next is asked for.
 
-    def _block_ms(self) -> int:
-        return max(1, BLOCK_MS // len(self._streams))
-
-    def _read_arguments(self, stream: str) -> dict[str, Any]:
-        fresh = self._cursor[stream] == b">"
-        return {
-            "groupname": self._group,
-            "consumername": self._consumer,
-            "streams": {stream: self._cursor[stream]},
-            "count": READ_MAX,
-            "block": self._block_ms() if fresh else None,
-        }
-
-    def _entries_of(self, stream: str, reply: Any) -> Entries:
-        pairs = list(reply.items()) if isinstance(reply, dict) else list(reply or [])
-        entries: Entries = []
-        for _, found in pairs:
-            # RESP3 nests the entries of a stream once more than RESP2.
-            rows = found[0] if found and isinstance(found[0], list) else found
-            entries += [(one[0], one[1]) for one in rows]
-        if self._cursor[stream] != b">":
-            self._cursor[stream] = entries[-1][0] if entries else b">"
-        return [(entry_id, fields) for entry_id, fields in entries if fields]
-
-    def _claim_is_due(self, stream: str) -> bool:
-        return time.monotonic() >= self._claim_at[stream]
-
-    def _claimed(self, stream: str, reply: Any) -> Entries:
-        """Read the reply to a claim; while it is a full one, the next read claims on."""
-        if len(reply[1]) < READ_MAX:
-            self._claim_at[stream] = time.monotonic() + self._claim_after_s
-        return [(one[0], one[1]) for one in reply[1] if one[1]]
-
-    def _claim_arguments(self, stream: str) -> dict[str, Any]:
-        return {
-            "name": stream,
-            "groupname": self._group,
-            "consumername": self._consumer,
-            "min_idle_time": round(self._claim_after_s * 1000),
-            "count": READ_MAX,
-        }
-
-
-def _is_group_gone(error: ResponseError) -> bool:
-    return "NOGROUP" in str(error) or "no such key" in str(error)
-
-
-class Follower(_Follower):
-    """Follows for threads.
-
-    Args:
-        client: closed by `close`.
-        keyspace: names of the keys.
-        group, consumer: who follows.
-        start: where a new group starts.
-        claim_after_s: seconds after which what another consumer took and did not handle is taken.
-    """
-
-    def __init__(self, client: redis.Redis, keyspace: Keyspace, **place: Any) -> None:
-        super().__init__(keyspace, **place)
+        Args:
+            client: a client whose replies are bytes.
+            timeout_s: end after so many seconds without an outcome; None never ends.
+        """
         self._client = client
-
-    def close(self) -> None:
-        """Close the connection."""
-        self._client.close()
-
-    def follow(self, timeout_s: float | None) -> Iterator[bytes]:
-        """Give outcomes; one is acknowledged when the next is asked for."""
-        self._make_groups()
-        heard = time.monotonic()
-        # Silence counts once there was a look: what is there already is given in any case.
-        looked = False
-        while not looked or timeout_s is None or time.monotonic() - heard < timeout_s:
-            looked = self._reads_what_is_new()
-            for stream in self._streams:
-                try:
-                    with speaking_to_redis():
-                        entries = self._next(stream)
-                except BrokerError as error:
-                    _log.warning("not following outcomes: %s", error)
-                    looked = True
-                    time.sleep(AWAY_S)
-                    continue
-                except ResponseError as error:
-                    if not _is_group_gone(error):
-                        raise
-                    self._start = "0"  # all there is now came after what was lost
-                    with contextlib.suppress(BrokerError):
-                        self._make_groups()
-                    continue
-                for entry_id, fields in entries:
-                    yield fields[b"outcome"]
-                    heard = time.monotonic()
-                    self._handled(stream, entry_id)
-
-    def _make_groups(self) -> None:
-        for stream in self._streams:
-            with speaking_to_redis():
-                try:
-                    self._client.xgroup_create(stream, self._group, self._start, mkstream=True)
-                except ResponseError as error:
-                    if "BUSYGROUP" not in str(error):
-                        raise
-
-    def _next(self, stream: str) -> Entries:
-        if self._claim_is_due(stream):
-            reply: Any = self._client.xautoclaim(**self._claim_arguments(stream))
-            if entries := self._claimed(stream, reply):
-                return entries
-        return self._entries_of(stream, self._client.xreadgroup(**self._read_arguments(stream)))
-
-    def _handled(self, stream: str, entry_id: bytes) -> None:
-        try:
-            with speaking_to_redis():
-                self._client.xack(stream, self._group, entry_id)
-        except BrokerError as error:
-            _log.warning("an outcome will come again: %s", error)
-
-
-class AsyncFollower(_Follower):
-    """Follows for asyncio; arguments as of `Follower`."""
-
-    def __init__(self, client: redis.asyncio.Redis, keyspace: Keyspace, **place: Any) -> None:
-        super().__init__(keyspace, **place)
-        self._client = client
-
-    async def close(self) -> None:
-        """Close the connection."""
-        await self._client.aclose()
-
-    async def follow(self, timeout_s: float | None) -> AsyncIterator[bytes]:
-        """Give outcomes; one is acknowledged when the next is asked for."""
         await self._make_groups()
         heard = time.monotonic()
         # Silence counts once there was a look: what is there already is given in any case.
@@ -243,3 +123,53 @@ class AsyncFollower(_Follower):
                 await self._client.xack(stream, self._group, entry_id)
         except BrokerError as error:
             _log.warning("an outcome will come again: %s", error)
+
+    def _reads_what_is_new(self) -> bool:
+        """Say whether the next read is for more than what this consumer took before."""
+        return all(cursor == b">" for cursor in self._cursor.values())
+
+    def _block_ms(self) -> int:
+        return max(1, BLOCK_MS // len(self._streams))
+
+    def _read_arguments(self, stream: str) -> dict[str, Any]:
+        fresh = self._cursor[stream] == b">"
+        return {
+            "groupname": self._group,
+            "consumername": self._consumer,
+            "streams": {stream: self._cursor[stream]},
+            "count": READ_MAX,
+            "block": self._block_ms() if fresh else None,
+        }
+
+    def _entries_of(self, stream: str, reply: Any) -> Entries:
+        pairs = list(reply.items()) if isinstance(reply, dict) else list(reply or [])
+        entries: Entries = []
+        for _, found in pairs:
+            # RESP3 nests the entries of a stream once more than RESP2.
+            rows = found[0] if found and isinstance(found[0], list) else found
+            entries += [(one[0], one[1]) for one in rows]
+        if self._cursor[stream] != b">":
+            self._cursor[stream] = entries[-1][0] if entries else b">"
+        return [(entry_id, fields) for entry_id, fields in entries if fields]
+
+    def _claim_is_due(self, stream: str) -> bool:
+        return time.monotonic() >= self._claim_at[stream]
+
+    def _claimed(self, stream: str, reply: Any) -> Entries:
+        """Read the reply to a claim; while it is a full one, the next read claims on."""
+        if len(reply[1]) < READ_MAX:
+            self._claim_at[stream] = time.monotonic() + self._claim_after_s
+        return [(one[0], one[1]) for one in reply[1] if one[1]]
+
+    def _claim_arguments(self, stream: str) -> dict[str, Any]:
+        return {
+            "name": stream,
+            "groupname": self._group,
+            "consumername": self._consumer,
+            "min_idle_time": round(self._claim_after_s * 1000),
+            "count": READ_MAX,
+        }
+
+
+def _is_group_gone(error: ResponseError) -> bool:
+    return "NOGROUP" in str(error) or "no such key" in str(error)

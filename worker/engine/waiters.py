@@ -66,11 +66,6 @@ class Waiters:
         self._due: set[str] = set()
         self._stirred = asyncio.Event()
         self._reading = asyncio.Semaphore(FIRST_READS)
-        self._loop: asyncio.AbstractEventLoop | None = None
-
-    def is_here(self) -> bool:
-        """Say whether these waiters live on the running loop, or on none yet."""
-        return self._loop in {None, asyncio.get_running_loop()}
 
     async def wait(self, job_id: str) -> Record | None:
         """Wait until a job has ended or is held.
@@ -121,7 +116,6 @@ class Waiters:
 
     def _ensure_tasks(self) -> None:
         if not self._tasks:
-            self._loop = asyncio.get_running_loop()
             self._tasks = [
                 asyncio.create_task(self._listen(), name="waiters listen"),
                 asyncio.create_task(self._answer(), name="waiters answer"),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
-from worker.errors import InvalidJobError
+from worker.errors import ArgumentError, InvalidJobError
 from worker.jobs.job import Job
 from worker.settings import Settings
 
@@ -26,12 +26,16 @@ def prepare_many(settings: Settings, specs: Iterable[Mapping[str, Any]]) -> list
     Raises:
         InvalidJobError: paths start with the place of the job, such as `3.payload.customer_id`.
     """
+    if not isinstance(specs, Iterable):
+        raise ArgumentError("specs", f"must be a list of mappings, not {type(specs).__name__}")
     jobs: list[Job] = []
     faults: dict[str, list[str]] = {}
     faulty = 0
     for place, spec in enumerate(specs):
-        unknown = spec.keys() - _SPEC_FIELDS
         try:
+            if not isinstance(spec, Mapping):
+                raise InvalidJobError({"job": ["Must be a mapping with kind and payload."]})
+            unknown = spec.keys() - _SPEC_FIELDS
             if unknown or "kind" not in spec:
                 problem = (
                     f"Must have kind and payload; may have {', '.join(sorted(_SPEC_FIELDS))}."

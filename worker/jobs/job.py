@@ -203,6 +203,8 @@ def _with_defaults(
     site: Site | str, payload: Mapping[str, Any] | None, options: Mapping[str, Any] | None
 ) -> dict[str, Any]:
     """Fill what the site has defaults for, so that every attempt sends the same."""
+    if options is not None and not isinstance(options, Mapping):
+        raise InvalidJobError({"options": ["Must be a mapping of option names to values."]})
     filled = dict(options or {})
     if isinstance(site, str):
         return filled

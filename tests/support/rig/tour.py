@@ -181,3 +181,4 @@ def _rest(queue: Queue) -> None:
     queue.retry(queue.take("doubt"), unsure=True, pause_site_ms=90_000, delay_ms=90_000)
     queue.add("rings", queue="bells")
     queue.run("depth", "calls")
+    queue.run("explain", "waits")
