@@ -1,7 +1,8 @@
 """The bulkhead of one process: a site that hangs leaves slots to all others.
 
 A site is *lively* while its calls come back. A lively site may use every slot. A site that has not
-answered here yet, or that has gone quiet, may hold a few; all such sites together may hold half.
+answered here yet, or that has gone quiet, may hold a few. All such sites together take half of the
+slots from the lively ones at most.
 Each process judges by its own calls: what one host lacks (a name server, a route) slows that host
 alone.
 """
@@ -21,8 +22,10 @@ if TYPE_CHECKING:
 
 __all__ = ["LOOK_S", "OVERFLOW", "Bulkhead"]
 
-#: Part of the slots that one site may hold until it answers.
+#: Part of the slots that one site may hold until it answers; on an event loop, where a call that
+#: hangs costs little, as many calls as the ramp of a new site begins with, at least.
 FEW_PART: Final = 4
+FEW_ON_LOOP: Final = 5
 #: An event loop runs so many times its slots at most, while the calls of a site do not come back.
 OVERFLOW: Final = 2
 #: Silence after which a site is quiet, s: so many times its slowest recent answer, within bounds.
@@ -58,8 +61,8 @@ class Bulkhead:
 
     Args:
         slots: calls at the same time.
-        overflow: True where a call that hangs costs no thread: calls of sites that are not lively
-            then fill half of the slots at most, and more calls than slots may be under way.
+        overflow: True where a call that hangs costs no thread: more calls than slots may then be
+            under way.
         clock: gives monotonic seconds.
     """
 
@@ -67,8 +70,9 @@ class Bulkhead:
         self, slots: int, *, overflow: bool, clock: Callable[[], float] = time.monotonic
     ) -> None:
         self._slots = slots
-        self._few = max(1, slots // FEW_PART)
+        self._few = max(FEW_ON_LOOP if overflow else 1, slots // FEW_PART)
         self._half = slots // 2
+        self._dull_max = slots if overflow else self._half
         self._overflow = overflow
         self._clock = clock
         self._lock = threading.Lock()
@@ -174,7 +178,7 @@ class Bulkhead:
     def _allowed(self, site: _Site) -> int:
         """Give how many more calls a site that is not lively may get."""
         held = len(site.calls)
-        more = min(self._few - held, self._half - self._stuck)
+        more = min(self._few - held, self._dull_max - self._stuck)
         # One to try it, but the last thread is left to the sites that answer.
         tried = held == 0 and (self._overflow or self._stuck < max(1, self._slots - 1))
         return max(1 if tried else 0, more)
