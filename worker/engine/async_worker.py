@@ -180,8 +180,10 @@ class AsyncWorker:
     def _start(self, batch: Batch) -> None:
         for broken in batch.broken:
             self._ack_buffer.put(broken, broken.resolve())
-        for delivery in sorted(batch.deliveries, key=self._priority):
-            self._bulkhead.started(delivery)
+        fitting, surplus = self._bulkhead.split(batch.deliveries)
+        for delivery in surplus:
+            self._ack_buffer.put(delivery, Release())
+        for delivery in sorted(fitting, key=self._priority):
             task = asyncio.create_task(self._work_on(delivery))
             self._tasks[delivery] = task
 
