@@ -24,6 +24,7 @@ from dramatiq.middleware import AsyncIO, Middleware, default_middleware
 
 from worker.engine.async_worker import AsyncWorker
 from worker.engine.broker import EngineBroker
+from worker.engine.bulkhead import OVERFLOW
 from worker.engine.connection import WORKER, connect
 from worker.logs import pipeline
 from worker.logs.events import WORKER_RESTARTED, WORKER_STARTED, WORKER_STOPPED, emit
@@ -143,7 +144,7 @@ def serve(
 
 
 async def _serve(settings: Settings, concurrency: int, grace_s: float, processes: int) -> None:
-    broker, caller = build(settings, concurrency=concurrency)
+    broker, caller = build(settings, concurrency=concurrency * OVERFLOW)
     dramatiq.set_broker(broker)
     stopping = asyncio.Event()
     loop = asyncio.get_running_loop()

@@ -9,17 +9,17 @@ from __future__ import annotations
 
 import asyncio
 import re
-import socket
 import ssl
 import time
 from collections.abc import AsyncIterator
-from typing import Final, cast
+from typing import Final
 
 import httpx
-from aiohappyeyeballs import AddrInfoType, start_connection
+from aiohappyeyeballs import start_connection
 
 from worker.api.connection import Connection
 from worker.api.raw_headers import RawHeaders
+from worker.api.resolver import Resolver
 
 __all__ = ["Body", "PooledTransport"]
 
@@ -39,7 +39,7 @@ class PooledTransport(httpx.AsyncBaseTransport):
 
     Args:
         ssl_context: what TLS connections are verified by.
-        connect_timeout_s: seconds to connect, TLS included.
+        connect_timeout_s: seconds to connect, with the lookup of the name and TLS.
         keepalive_s: seconds that an idle connection is kept.
     """
 
@@ -52,6 +52,7 @@ class PooledTransport(httpx.AsyncBaseTransport):
         self._ssl_context = ssl_context
         self._connect_timeout_s = connect_timeout_s
         self._keepalive_s = keepalive_s
+        self._resolver = Resolver()
         self._idle: dict[Origin, list[Connection]] = {}
         self._busy: set[Connection] = set()
 
@@ -123,9 +124,13 @@ class PooledTransport(httpx.AsyncBaseTransport):
         loop = asyncio.get_running_loop()
         try:
             async with asyncio.timeout(self._connect_timeout_s):
-                sock = await start_connection(
-                    await _addresses(name, port), happy_eyeballs_delay=NEXT_ADDRESS_S
-                )
+                addresses = await self._resolver.find(name, port)
+                try:
+                    # The first of them that answers.
+                    sock = await start_connection(addresses, happy_eyeballs_delay=NEXT_ADDRESS_S)
+                except BaseException:
+                    self._resolver.forget(name, port)
+                    raise
                 _, connection = await loop.create_connection(
                     Connection,
                     sock=sock,
@@ -165,12 +170,6 @@ class Body(httpx.AsyncByteStream):
         connection, self._connection = self._connection, None
         if connection is not None:
             self._transport.put_back(self._origin, connection)
-
-
-async def _addresses(name: str, port: int) -> list[AddrInfoType]:
-    """Look a host up; the connection goes to whichever of its addresses answers first."""
-    found = await asyncio.get_running_loop().getaddrinfo(name, port, type=socket.SOCK_STREAM)
-    return cast("list[AddrInfoType]", found)
 
 
 def _origin_of(url: httpx.URL) -> Origin:

@@ -12,6 +12,8 @@ from typing import Final
 
 from worker.engine.ack_buffer import AckBuffer
 from worker.engine.broker import EngineBroker
+from worker.engine.bulkhead import LOOK_S as WATCH_S
+from worker.engine.bulkhead import Bulkhead
 from worker.engine.connection import WORKER, connect_async
 from worker.engine.consumer import FETCH_MAX, LOOK_S
 from worker.engine.delivery import Batch, Delivery, Undecodable
@@ -42,7 +44,7 @@ class AsyncWorker:
     Args:
         broker: the broker, its actors declared.
         address: where Redis is, for connections of the loop.
-        concurrency: most jobs at the same time.
+        concurrency: most jobs at the same time; up to twice as many while calls of a site hang.
         queues: the queues to serve; all declared ones when None.
         grace_s: seconds that running jobs get at shutdown.
     """
@@ -65,6 +67,8 @@ class AsyncWorker:
         scripts = AsyncScripts(self._client, broker.keyspace, moved_clock=broker.moved_clock)
         self._ack_buffer = AckBuffer(broker, scripts, self._ended)
         self._tasks: dict[Delivery, asyncio.Task[None]] = {}
+        self._bulkhead = Bulkhead(concurrency, overflow=True)
+        self._relief: asyncio.Future[None] | None = None
         #: Jobs whose endings Redis has taken.
         self.ended = 0
         self._asked = 0
@@ -81,6 +85,8 @@ class AsyncWorker:
                 queue=queue,
                 shard=shard,
                 worker=f"{broker.broker_id}:{queue}",
+                bulkhead=self._bulkhead,
+                next_relief=self._next_relief,
                 take_room=self._take_room,
                 leave_room=self._leave_room,
                 wait_for_room=self._wait_for_room,
@@ -92,7 +98,7 @@ class AsyncWorker:
 
     def room(self) -> int:
         """Give how many more jobs may start now."""
-        return self.concurrency - len(self._tasks) - self._asked
+        return self._bulkhead.room() - self._asked
 
     def _take_room(self) -> int:
         """Keep room for a fetch, so that two feeders never fill the same places."""
@@ -113,7 +119,7 @@ class AsyncWorker:
 
         Room that is kept for a fetch counts as room: a fetch that never returns must show.
         """
-        if not self._fetchers or len(self._tasks) >= self.concurrency:
+        if not self._fetchers or self._bulkhead.room() <= 0:
             return 0.0
         return time.monotonic() - min(one.looked_at for one in self._fetchers.values())
 
@@ -132,6 +138,7 @@ class AsyncWorker:
         self._runner.emit_before("worker_boot", self)
         ack_buffer = asyncio.create_task(self._ack_buffer.run(), name="outbox")
         renewal = asyncio.create_task(self._renew_on(), name="renewal")
+        watch = asyncio.create_task(self._watch(), name="bulkhead")
         fetchers = [
             asyncio.create_task(one.run(stopping), name=f"feeder {one.queue}:{one.shard}")
             for one in self._fetchers.values()
@@ -142,9 +149,9 @@ class AsyncWorker:
             await self._drain()
         finally:
             self._runner.emit_before("worker_shutdown", self)
-            for task in (*fetchers, renewal, ack_buffer):
+            for task in (*fetchers, watch, renewal, ack_buffer):
                 task.cancel()
-            await asyncio.gather(*fetchers, renewal, ack_buffer, return_exceptions=True)
+            await asyncio.gather(*fetchers, watch, renewal, ack_buffer, return_exceptions=True)
             self._runner.emit_after("worker_shutdown", self)
             await self._client.aclose()
             await self._bell.aclose()
@@ -157,10 +164,26 @@ class AsyncWorker:
 
         return asyncio.create_task(wait())
 
+    def _next_relief(self) -> asyncio.Future[None]:
+        """Give what is done as soon as a site may get more calls than now."""
+        if self._relief is None or self._relief.done():
+            self._relief = asyncio.get_running_loop().create_future()
+        return self._relief
+
+    async def _watch(self) -> None:
+        """Look for sites whose calls do not come back: their slots are room for others."""
+        while True:
+            await asyncio.sleep(WATCH_S)
+            if self._bulkhead.look():
+                self._room.set()
+
     def _start(self, batch: Batch) -> None:
         for broken in batch.broken:
             self._ack_buffer.put(broken, broken.resolve())
-        for delivery in sorted(batch.deliveries, key=self._priority):
+        fitting, surplus = self._bulkhead.split(batch.deliveries)
+        for delivery in surplus:
+            self._ack_buffer.put(delivery, Release())
+        for delivery in sorted(fitting, key=self._priority):
             task = asyncio.create_task(self._work_on(delivery))
             self._tasks[delivery] = task
 
@@ -181,6 +204,9 @@ class AsyncWorker:
             delivery.fail()
             ending = delivery.resolve()
         self._tasks.pop(delivery, None)
+        relieved = self._bulkhead.ended(delivery, ending)
+        if relieved and self._relief is not None and not self._relief.done():
+            self._relief.set_result(None)
         self._room.set()
         if delivery.is_leased() or not isinstance(ending, Release):
             self._ack_buffer.put(delivery, ending)

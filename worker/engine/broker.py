@@ -24,6 +24,7 @@ from dramatiq.errors import QueueJoinTimeout, QueueNotFound
 from dramatiq.middleware import Middleware
 from dramatiq.results import Results
 
+from worker.engine.bulkhead import Bulkhead
 from worker.engine.connection import connect
 from worker.engine.consumer import EngineConsumer
 from worker.engine.delivery import _CURRENT, Delivery
@@ -138,6 +139,7 @@ class EngineBroker(Broker):
         #: Whether Redis is away.
         self.outage = Outage()
         self._lease_books: dict[str, LeaseBook] = {}
+        self._bulkhead: Bulkhead | None = None
 
     # -- queues and consumers
 
@@ -165,8 +167,11 @@ class EngineBroker(Broker):
         """
         if queue_name not in self.queues:
             raise QueueNotFound(queue_name)
+        if self._bulkhead is None:
+            # dramatiq prefetches two messages for each of the threads, which all queues share.
+            self._bulkhead = Bulkhead(max(1, prefetch // 2), overflow=False)
         return EngineConsumer(
-            self.scripts, self.lease_book(queue_name), self.options, self.outage,
+            self.scripts, self.lease_book(queue_name), self.options, self.outage, self._bulkhead,
             prefetch=prefetch, timeout_ms=timeout,
         )  # fmt: skip
 

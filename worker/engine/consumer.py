@@ -13,6 +13,8 @@ from dramatiq.errors import ConnectionClosed
 
 from worker.engine import crash_points
 from worker.engine.batching import Batching
+from worker.engine.bulkhead import LOOK_S as CHOOSY_S
+from worker.engine.bulkhead import Bulkhead
 from worker.engine.delivery import Batch, Delivery, Undecodable
 from worker.engine.endings import SCRIPT_OF, Ending, Release
 from worker.engine.leases import LeaseBook
@@ -44,6 +46,7 @@ class EngineConsumer(Consumer):
         book: the leases of this process on the queue.
         options: numbers of the scripts.
         outage: told when Redis does not answer, and when it does again.
+        bulkhead: divides the threads of the process among sites.
         prefetch: most deliveries that are out at the same time.
         timeout_ms: longest idle wait.
     """
@@ -54,6 +57,7 @@ class EngineConsumer(Consumer):
         book: LeaseBook,
         options: EngineOptions,
         outage: Outage,
+        bulkhead: Bulkhead,
         *,
         prefetch: int,
         timeout_ms: int,
@@ -63,6 +67,8 @@ class EngineConsumer(Consumer):
         self._book = book
         self._options = options
         self._outage = outage
+        self._bulkhead = bulkhead
+        self._choosy = False  # whether the last fetch left out a site
         self._prefetch = prefetch
         self._timeout_s = timeout_ms / 1000
         self._cache: deque[Delivery] = deque()
@@ -81,6 +87,7 @@ class EngineConsumer(Consumer):
         if self._cache:
             return self._cache.popleft()
         self._book.looked_at = time.monotonic()
+        self._recall()
         room = self._room()
         if room <= 0:
             self._book.room.clear()
@@ -99,6 +106,11 @@ class EngineConsumer(Consumer):
         self._book.looked_at = time.monotonic()
         return self._cache.popleft() if self._cache else None
 
+    def _recall(self) -> None:
+        """Let jobs of sites that have gone quiet leave the threads' queue when they come up."""
+        for delivery in self._bulkhead.look():
+            delivery.recalled = not delivery.sent
+
     def _room(self) -> int:
         return min(FETCH_MAX, self._prefetch - len(self._book))
 
@@ -116,6 +128,8 @@ class EngineConsumer(Consumer):
     def _fetch(self, room: int) -> int | None:
         """Fill the cache from the shards in turn; give the ms until something comes by itself."""
         waits: list[int] = []
+        limits = self._bulkhead.limits()
+        self._choosy = bool(limits)
         shards = self._keyspace.shards
         for step in range(shards):
             shard = (self._next_shard + step) % shards
@@ -124,7 +138,7 @@ class EngineConsumer(Consumer):
             reply = self._scripts.run(
                 "fetch",
                 shard,
-                self._options.fetch_arguments(self._book.queue, self._book.worker, room),
+                self._options.fetch_arguments(self._book.queue, self._book.worker, room, limits),
             )
             self._unreclaimed.discard(shard)
             batch = Batch(
@@ -134,8 +148,7 @@ class EngineConsumer(Consumer):
                 crash_points.point("after_fetch")
             for broken in batch.broken:
                 self._endings.put((broken, broken.resolve()))
-            self._book.add(batch.deliveries)
-            self._cache.extend(batch.deliveries)
+            self._take(batch.deliveries)
             room -= len(batch.deliveries)
             if batch.wait_ms is not None:
                 waits.append(batch.wait_ms)
@@ -143,6 +156,13 @@ class EngineConsumer(Consumer):
                 break
         self._next_shard = (self._next_shard + 1) % shards
         return min(waits, default=None)
+
+    def _take(self, deliveries: list[Delivery]) -> None:
+        """Cache what the threads may get now; give the rest back."""
+        fitting, surplus = self._bulkhead.split(deliveries)
+        self._book.add(fitting)
+        self._cache.extend(fitting)
+        self._release(surplus)
 
     def _reclaim(self, shard: int) -> None:
         """After a lost reply: give back the leases that never arrived here."""
@@ -153,10 +173,11 @@ class EngineConsumer(Consumer):
                 _log.warning("gave back %d jobs whose delivery was lost", len(given))
 
     def _wait(self, wait_ms: int | None) -> None:
-        limit_s = min(LOOK_S, self._timeout_s)
+        limit_s = min(CHOOSY_S if self._choosy else LOOK_S, self._timeout_s)
         wait_s = limit_s if wait_ms is None else min(limit_s, max(wait_ms, 1) / 1000)
         bells = [
-            self._keyspace.bell(shard, self._book.queue) for shard in range(self._keyspace.shards)
+            self._keyspace.bell(shard, self._book.queue, choosy=self._choosy)
+            for shard in range(self._keyspace.shards)
         ]
         with speaking_to_redis():
             if getattr(self._scripts.client, "nodes_manager", None) is None:
@@ -172,10 +193,12 @@ class EngineConsumer(Consumer):
             ConnectionClosed: Redis is away.
         """
         delivery = cast("Delivery", message)
+        ending = delivery.resolve()
         try:
-            self._endings.put((delivery, delivery.resolve()))
+            self._endings.put((delivery, ending))
         except BrokerError as error:
             raise ConnectionClosed(error) from None
+        self._bulkhead.ended(delivery, ending)
         self._book.drop(delivery)
 
     nack = ack
@@ -186,19 +209,24 @@ class EngineConsumer(Consumer):
         Raises:
             ConnectionClosed: Redis is away; the leases lapse by themselves.
         """
+        deliveries = cast("list[Delivery]", list(messages))
+        for delivery in deliveries:
+            self._bulkhead.ended(delivery, Release())
+        self._release(deliveries)
+
+    def _release(self, deliveries: list[Delivery]) -> None:
         by_shard: dict[int, list[Delivery]] = {}
-        for message in messages:
-            delivery = cast("Delivery", message)
+        for delivery in deliveries:
             by_shard.setdefault(delivery.shard, []).append(delivery)
-        for shard, deliveries in by_shard.items():
+        for shard, some in by_shard.items():
             args: list[Argument] = []
-            for one in deliveries:
+            for one in some:
                 args += Release(unsure=one.sent).arguments(one.job_id, one.fence)
             try:
                 self._scripts.run("release", shard, args)
             except BrokerError as error:
                 raise ConnectionClosed(error) from None
-            for one in deliveries:
+            for one in some:
                 self._book.drop(one)
 
     def close(self) -> None:

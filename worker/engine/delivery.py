@@ -50,11 +50,13 @@ class Delivery(MessageProxy):
         deadline_at_ms: when it is too late to run, or None.
         epoch: how often the job was given a new idempotency key.
         site, lane: where it stood.
+        budget: what its call counts in: the site, or one of its hosts, such as `acme/grow`.
         ending: what the actor decided, or None.
         follow: entries to take in together with the ending.
         stored: encoded result or failure to store together with the ending, and the ms to keep it.
         resolved: True once the ending was asked for: nothing can be added to it any more.
         sent: True from the moment the request may have left this machine.
+        recalled: True when it is to go back to its line unless it was sent.
     """
 
     def __init__(
@@ -77,12 +79,14 @@ class Delivery(MessageProxy):
         self.deadline_at_ms = int(rest[5]) if rest[5] else None
         self.epoch = int(rest[6])
         self.lane = rest[7].decode()
-        self.site = rest[8].decode().partition("/")[0]
+        self.budget = rest[8].decode()
+        self.site = self.budget.partition("/")[0]
         self.ending: Ending | None = None
         self.follow: list[Entry] = []
         self.stored: tuple[bytes, int] | None = None
         self.resolved = False
         self.sent = False
+        self.recalled = False
         self.delivered_at_ms = now_ms
         self._fetched = time.monotonic()
         self.lease_until = self._fetched + lease_ms / 1000
@@ -98,8 +102,8 @@ class Delivery(MessageProxy):
         return self.delivered_at_ms + int((time.monotonic() - self._fetched) * 1000)
 
     def is_leased(self) -> bool:
-        """Say whether the lease still holds; after a pause of the process it may not."""
-        return time.monotonic() < self.lease_until
+        """Say whether it may run: it holds its lease, and was not recalled."""
+        return not self.recalled and time.monotonic() < self.lease_until
 
     def end(self, ending: Ending) -> None:
         """Say what becomes of the job; the worker sends it once the actor has returned."""

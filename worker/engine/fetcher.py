@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 import redis.asyncio
 
 from worker.engine import crash_points
+from worker.engine.bulkhead import Bulkhead
 from worker.engine.consumer import LOOK_S
 from worker.engine.delivery import Batch, Delivery
 from worker.engine.redis_errors import speaking_to_redis
@@ -41,6 +42,8 @@ class Fetcher:
         bell: a client of its own for blocking reads.
         queue, shard: what to fetch from.
         worker: who holds the leases; unique per fetcher.
+        bulkhead: names the sites that may not have all of the room.
+        next_relief: gives what is done as soon as one of these may have more.
         take_room: keeps room for a fetch and gives how many jobs fit; 0 when there is none.
         leave_room: gives kept room back once the jobs have started.
         wait_for_room: waits until there is some.
@@ -57,6 +60,8 @@ class Fetcher:
         queue: str,
         shard: int,
         worker: str,
+        bulkhead: Bulkhead,
+        next_relief: Callable[[], asyncio.Future[None]],
         take_room: Callable[[], int],
         leave_room: Callable[[int], None],
         wait_for_room: Callable[[], asyncio.Future[None]],
@@ -69,6 +74,10 @@ class Fetcher:
         self.queue = queue
         self.shard = shard
         self.worker = worker
+        self._bulkhead = bulkhead
+        self._next_relief = next_relief
+        #: Of the last fetch, when some sites were limited.
+        self._relief: asyncio.Future[None] | None = None
         self._take_room = take_room
         self._leave_room = leave_room
         self._wait_for_room = wait_for_room
@@ -113,10 +122,11 @@ class Fetcher:
         wait_s = self._look_s
         if batch.wait_ms is not None:
             wait_s = min(wait_s, max(WAIT_MIN_S, batch.wait_ms / 1000))
-        bell = self._broker.keyspace.bell(self.shard, self.queue)
+        relief = self._relief
+        bell = self._broker.keyspace.bell(self.shard, self.queue, choosy=relief is not None)
         ringing = asyncio.ensure_future(self._bell.blpop([bell], timeout=wait_s))
         with speaking_to_redis():
-            going_on = await _first_of(stop, ringing)
+            going_on = await _first_of(stop, ringing, relief)
         self.looked_at = time.monotonic()
         return going_on
 
@@ -125,7 +135,10 @@ class Fetcher:
         if self._unsure:
             await self._reclaim()
         self._unsure = True
-        args = self._broker.options.fetch_arguments(self.queue, self.worker, room)
+        relief = self._next_relief()
+        limits = self._bulkhead.limits()
+        self._relief = relief if limits else None
+        args = self._broker.options.fetch_arguments(self.queue, self.worker, room, limits)
         reply = await self._scripts.run("fetch", self.shard, args)
         self._unsure = False
         self._broker.outage.over()
@@ -172,10 +185,15 @@ class Fetcher:
         return lost
 
 
-async def _first_of(stop: asyncio.Future[Any], waiting: asyncio.Future[Any]) -> bool:
-    """Wait for one of the two; False when it is time to stop. What `waiting` raises is raised."""
+async def _first_of(
+    stop: asyncio.Future[Any],
+    waiting: asyncio.Future[Any],
+    relief: asyncio.Future[Any] | None = None,
+) -> bool:
+    """Wait for one of them; False when it is time to stop. What `waiting` raises is raised."""
+    ends = [stop, waiting] if relief is None else [stop, waiting, relief]
     try:
-        await asyncio.wait([stop, waiting], return_when=asyncio.FIRST_COMPLETED)
+        await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
         if waiting.done():
             waiting.result()
         return not stop.done()

@@ -83,9 +83,15 @@ class Keyspace:
         """Give the key of a shard's stream of outcomes."""
         return f"{self.prefix(shard)}outcomes"
 
-    def bell(self, shard: int, queue: str) -> str:
-        """Give the key of the list that idle workers of a queue block on."""
-        return f"{self.prefix(shard)}q:{queue}:bell"
+    def bell(self, shard: int, queue: str, *, choosy: bool = False) -> str:
+        """Give the key of the list that idle workers of a queue block on.
+
+        Args:
+            shard: shard of the queue's sites.
+            queue: name of the queue.
+            choosy: they leave out a site at present, whose jobs must not wake them.
+        """
+        return f"{self.prefix(shard)}q:{queue}:{'choosy_bell' if choosy else 'bell'}"
 
     def site(self, site: str) -> str:
         """Give the key of a site's budget and state."""

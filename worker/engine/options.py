@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -39,17 +40,20 @@ class EngineOptions:
     outcome_ttl_ms: int = OUTCOME_TTL_MS
     stream_max_len: int = STREAM_MAX_LEN
 
-    def fetch_arguments(self, queue: str, worker: str, room: int) -> list[Any]:
+    def fetch_arguments(
+        self, queue: str, worker: str, room: int, limits: Sequence[str | int] = ()
+    ) -> list[Any]:
         """Give the arguments of the fetch script.
 
         Args:
             queue: name of the queue.
             worker: who gets the leases.
             room: most jobs.
+            limits: sites that may not have all of it, each with the jobs it may get.
         """
         return [
             queue, worker, room, self.lease_ms, self.max_deliveries, self.outcome_ttl_ms,
-            self.stream_max_len, RECORD_VERSION,
+            self.stream_max_len, RECORD_VERSION, *limits,
         ]  # fmt: skip
 
     def ending_arguments(self, name: str) -> list[Any]:

@@ -1,12 +1,15 @@
 -- fetch: lease up to n jobs of the sites that have budget, in fair order, once sweep.lua has moved what is due.
 --
--- Reads and writes q:<queue>:{leases, newer, suspects, turn, line:*, bell}, job:<id>, msg:<id>, site:<site>,
+-- Reads and writes q:<queue>:{leases, newer, suspects, turn, line:*, bell, choosy, choosy_bell}, job:<id>,
+-- msg:<id>, site:<site>,
 -- and what an ending touches when a job is buried or expires here.
--- ARGV  queue, worker, n, lease_ms, max_deliveries, ttl_ms, stream_max, max_version.
+-- ARGV  queue, worker, n, lease_ms, max_deliveries, ttl_ms, stream_max, max_version, then any number of pairs:
+--       a site that may not have all of n, and the jobs it may get.
 -- Gives {now, look_at, job...}: `look_at` (ms, 0 = nothing is coming) is when to call again at the latest;
 -- a job is {id, message, fence, rest}, and rest one text, quicker to read: "deliveries attempts enqueued_at
 -- first_delivery_at unsure_since deadline_at epoch lane site", '' where not set.
 local SUSPECT_MS = 250 -- until a line is looked at again in which only suspects are left
+local CHOOSY_MS = 10000 -- for which a worker that leaves out a site may wait at the choosy bell
 
 local reply = { NOW, 0 }
 local running = {} -- what is to be added to the leases
@@ -40,9 +43,17 @@ local function next_turn(site)
   return at
 end
 
+-- Sites of which this worker wants no more than so many; they keep their place in the order.
+local limits, limited = {}, 0
+for i = 9, #ARGV, 2 do
+  limits[ARGV[i]] = tonumber(ARGV[i + 1])
+  limited = limited + 1
+end
+
 -- How many jobs of the site this call may still need: a guess, so that few go back to their line.
 local function share_of(site, neighbours)
   local n = math.ceil((wanted - #reply + 2) / neighbours)
+  if limits[site.name] then n = math.min(n, limits[site.name]) end
   if site.cap > 0 then n = math.min(n, site.cap - site.in_flight) end
   if site.interval > 0 then
     n = math.min(n, math.floor((NOW + 1 + site.burst - math.max(site.tat, NOW)) / site.interval) + 1)
@@ -149,6 +160,7 @@ end
 local heads, first_head, moved = {}, 1, {}
 
 local later -- the first turn (ms) that has not come
+local left_out = false -- whether a site's turn has come that this worker does not want
 
 local function comes_later(at)
   if not later or at < later then later = at end
@@ -157,17 +169,22 @@ end
 -- Gives how many were found, and whether these are all; else there may be more, that come before those
 -- that are served meanwhile.
 local function read_heads()
-  local rows = redis.call('ZRANGE', turn, 0, wanted, 'WITHSCORES')
+  local rows = redis.call('ZRANGE', turn, 0, wanted + limited, 'WITHSCORES')
   heads, first_head = {}, 1
   for i = 1, #rows, 2 do
     local at = tonumber(rows[i + 1])
     if math.floor(at) > NOW then
-      comes_later(math.floor(at))
-      return #heads, true
+      if limits[rows[i]] ~= 0 then
+        comes_later(math.floor(at))
+        return #heads, true
+      end
+    elseif limits[rows[i]] == 0 then
+      left_out = true
+    else
+      heads[#heads + 1] = { name = rows[i], at = at }
     end
-    heads[#heads + 1] = { name = rows[i], at = at }
   end
-  return #heads, #rows <= 2 * wanted
+  return #heads, #rows <= 2 * (wanted + limited)
 end
 
 local function before(a, b) return a.at < b.at or (a.at == b.at and a.name < b.name) end
@@ -221,7 +238,11 @@ while served < wanted and tries < limit do
       -- The fraction keeps those served in the same millisecond in the order of service, and behind
       -- those that were not served yet; a site without neighbours needs none.
       moved[head.name] = at and math.floor(at) + ((found > 1 or not all) and served / 4096 or 0) or false
-      if at and math.floor(at) <= NOW then
+      local limit = limits[head.name]
+      if limit then limits[head.name] = limit - 1 end
+      if at and limit == 1 then
+        left_out = left_out or math.floor(at) <= NOW
+      elseif at and math.floor(at) <= NOW then
         put_back({ name = head.name, at = moved[head.name], again = true })
       elseif at then
         comes_later(math.floor(at))
@@ -252,15 +273,27 @@ for line, ids in pairs(kept) do
   end
 end
 
+-- The first turn (ms) of a site that this worker wants, or nil.
+local function first_wanted()
+  local rows = redis.call('ZRANGE', turn, 0, limited, 'WITHSCORES')
+  for i = 1, #rows, 2 do
+    if limits[rows[i]] ~= 0 then return math.floor(tonumber(rows[i + 1])) end
+  end
+end
+
 -- Whether an idle neighbour should look at once.
 if served > 0 then look(NOW + lease_ms) end
 if kept_count > 0 or not all then
-  look(first_of(turn))
+  look(first_wanted())
 else
   look(heads[first_head] and NOW or later)
 end
+if limited > 0 then redis.call('SET', queue_key(queue, 'choosy'), '1', 'PX', CHOOSY_MS) end
 if look_at > 0 and look_at <= NOW then
   ring(queue)
+elseif limited > 0 then
+  redis.call('DEL', queue_key(queue, 'choosy_bell'))
+  if left_out then ring_bell(queue, 'bell') end -- for one that is not choosy
 else
   redis.call('DEL', queue_key(queue, 'bell'))
 end

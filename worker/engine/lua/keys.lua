@@ -18,9 +18,15 @@ local function site_key(site) return P .. 'site:' .. site end
 local function queue_key(queue, part) return P .. 'q:' .. queue .. ':' .. part end
 local function line_key(queue, site, lane) return P .. 'q:' .. queue .. ':line:' .. site .. ':' .. lane end
 
--- Wake one idle worker of the queue; it wakes the next one if work is left.
-local function ring(queue)
-  local bell = queue_key(queue, 'bell')
+local function ring_bell(queue, part)
+  local bell = queue_key(queue, part)
   if redis.call('LLEN', bell) < 8 then redis.call('RPUSH', bell, '1') end
+end
+
+-- Wake one idle worker of the queue; it wakes the next one if work is left. A worker that leaves out a site
+-- waits at a bell of its own: a job of that site, which stays in its line, must not wake it again and again.
+local function ring(queue)
+  ring_bell(queue, 'bell')
+  if redis.call('EXISTS', queue_key(queue, 'choosy')) == 1 then ring_bell(queue, 'choosy_bell') end
 end
 
