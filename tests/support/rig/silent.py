@@ -7,6 +7,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Literal, Self
 
@@ -16,8 +17,6 @@ Silence = Literal["hang", "tls", "drip", "dns"]
 _HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 100000\r\n\r\n"
 #: Seconds between two bytes of a body that drips.
 _DRIP_S = 0.2
-#: The loopback address of the silent name server.
-_NAME_SERVER = "127.0.0.77"
 
 
 class SilentApi:
@@ -71,10 +70,8 @@ class SilentApi:
 
     @staticmethod
     def _send(peer: socket.socket, data: bytes) -> None:
-        try:
+        with suppress(OSError):  # the caller has given up
             peer.send(data)
-        except OSError:  # the caller has given up
-            pass
 
 
 class SilentNames:
@@ -86,11 +83,17 @@ class SilentNames:
 
     def __init__(self, folder: Path) -> None:
         self._config = folder / "resolv.conf"
-        self._config.write_text(f"nameserver {_NAME_SERVER}\noptions timeout:5 attempts:2\n")
         self._socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
 
     def __enter__(self) -> Self:
-        self._socket.bind((_NAME_SERVER, 53))
+        # A name server has port 53: tests side by side each take an address of their own.
+        for place in range(1, 255):
+            with suppress(OSError):
+                self._socket.bind((f"127.53.0.{place}", 53))
+                break
+        address, port = self._socket.getsockname()
+        assert port == 53, "no address is free for a name server"
+        self._config.write_text(f"nameserver {address}\noptions timeout:5 attempts:2\n")
         return self
 
     def __exit__(self, *_: object) -> None:
