@@ -328,11 +328,11 @@ def test_transport_does_not_wait_for_a_dead_address(
         async with serve(answer_all) as server, _silent_port() as dead:
             port = int(server.origin.rsplit(":", 1)[1])
 
-            async def both(name: str, port: int) -> list[Any]:
+            async def both(resolver: Any, name: str, port: int) -> list[Any]:
                 kind = (socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP, "")
                 return [(*kind, ("127.0.0.1", dead)), (*kind, ("127.0.0.1", port))]
 
-            monkeypatch.setattr("worker.api.transport._addresses", both)
+            monkeypatch.setattr("worker.api.transport.Resolver.find", both)
             carrier = transport()
             started = time.monotonic()
             assert await exchange(carrier, f"http://two.example:{port}") == OK

@@ -142,8 +142,10 @@ def test_stopping_under_load_gives_back_at_once(world: World, figures: Counts) -
 
 def test_second_stop_ends_at_once(world: World, figures: Counts) -> None:
     """T4: a second SIGTERM ends the worker within a second; its jobs are not lost."""
-    world.api.admin.set(latency_ms=3_000)
     fleet = world.started(size=1)
+    world.produce(3, prefix="first")  # a site that has answered may use all slots
+    world.wait()
+    world.api.admin.set(latency_ms=3_000)
     world.produce(10)
     until(lambda: world.api.admin.counts()["in_flight"] == 10, what="calls in flight")
     worker = fleet.members[0]

@@ -29,16 +29,21 @@ def test_counts_begin_at_zero(box: Any) -> None:
 
 
 def test_reset_keeps_what_it_is_told_to(box: Any) -> None:
-    """Faults, settings, clock and catalogue can outlive a reset."""
+    """Faults, settings, clock, catalogue and sites can outlive a reset."""
     box.fault("reset", kind="retrieve")
     box.post("/clock", {"advance_s": 100})
     box.post("/settings", {"rate_per_minute": 7})
     box.post("/catalogue", {"coupons": ["TEN"]})
-    box.post("/reset", {"keep": ["faults", "settings", "clock", "catalogue"]})
+    box.post("/sites", {"name": "late-test", "api_keys": ["test_late"]})
+    box.post("/reset", {"keep": ["faults", "settings", "clock", "catalogue", "sites"]})
     assert len(box.get("/faults")["faults"]) == 1
     assert box.get("/clock")["offset_ms"] == pytest.approx(100_000, abs=50)
     assert box.get("/settings")["rate_per_minute"] == 7
     assert box.get("/catalogue") == {"coupons": ["TEN"]}
+    assert "late-test" in [site["name"] for site in box.get("/sites")["sites"]]
+    box.post("/reset", {})
+    assert "late-test" not in [site["name"] for site in box.get("/sites")["sites"]]
+    assert box.get("/settings")["rate_per_minute"] != 7
 
 
 def test_reset_makes_keys_new(box: Any) -> None:

@@ -14,7 +14,7 @@ from starlette.routing import Route
 from worker.sandbox.customers import Person
 from worker.sandbox.sandbox import Sandbox
 
-_KEEP = {"faults", "settings", "clock", "catalogue"}
+_KEEP = {"faults", "settings", "clock", "catalogue", "sites"}
 _CLOCK = {"advance_s", "advance_ms", "now_ms", "frozen"}
 
 Handler = Callable[[Request], Awaitable[Response]]

@@ -63,7 +63,7 @@ class Sandbox:
         self.stopping = asyncio.Event()
 
     def reset(self, keep: Sequence[str] = ()) -> None:
-        """Empty the state; faults, settings, clock and catalogue too, unless kept."""
+        """Empty the state; faults, settings, clock, catalogue and sites too, unless kept."""
         self.journal.reset()
         self.store.empty()
         self.limits.reset()
@@ -76,6 +76,8 @@ class Sandbox:
             self.store.remember("clock_offset_ms", 0)
         if "catalogue" not in keep:
             self.catalogue.remove()
+        if "sites" not in keep:
+            self.sites.reset()
 
     def close(self) -> None:
         """Write what is pending and close the state."""

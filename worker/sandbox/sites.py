@@ -49,8 +49,8 @@ class Sites:
     def __init__(self, keys: Mapping[str, Sequence[str]]) -> None:
         self._keys: dict[str, tuple[str, ...]] = {}
         self._site_of: dict[str, str] = {}
-        for name, of_site in keys.items():
-            self.put(name, of_site)
+        self._first = keys
+        self.reset()
 
     def __contains__(self, name: str) -> bool:
         return name in self._keys
@@ -74,6 +74,12 @@ class Sites:
             raise ValueError("the key belongs to another site")
         self._keys[name] = tuple(keys)
         self._site_of = {key: site for site, of_site in self._keys.items() for key in of_site}
+
+    def reset(self) -> None:
+        """Go back to the sites and keys of the start."""
+        self._keys.clear()
+        for name, of_site in self._first.items():
+            self.put(name, of_site)
 
     def authenticate(self, address: Address, authorization: str | None) -> str:
         """Find the site of a request.
