@@ -132,10 +132,10 @@ def test_nothing_private_is_written_anywhere(
         with collecting(errors):
             result = producer.job(job_id).result(timeout=30)
             shown += [repr(result), str(result), repr(result.hosted_page)]
-    # A redirect parks the site, which is told in words of its own.
+    # A redirect trips the site, which is told in words of its own.
     marked.admin.add_fault("redirect", location=REDIRECT)
     producer.enqueue("gift_checkout", GIFT, options=OPTIONS)
-    until(lambda: "site.parked" in fleet.output(), what="a parked site")
+    until(lambda: "site.tripped" in fleet.output(), what="a tripped site")
     assert errors
     shown += [f"{error} {error!r}" for error in errors]
     shown += ["".join(traceback.format_exception(error)) for error in errors]

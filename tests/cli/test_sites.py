@@ -34,16 +34,16 @@ def test_sites_pause_and_resume(known: Shelf, typed: Typed) -> None:
     job = known.gift()
     ran = typed("sites", "pause", "acme-test", "--reason", "price change", "--json")
     (one,) = ran.objects()
-    assert (one["state"], one["reason"]) == ("parked", "price change")
+    assert (one["state"], one["paused_reason"]) == ("paused", "price change")
     assert known.queue.fetch(queue="chargebee").ids == []
     assert "price change" in typed("sites", "show", "acme-test").out
     (one,) = typed("sites", "resume", "acme-test", "--json").objects()
-    assert (one["state"], one["reason"]) == ("open", None)
+    assert (one["state"], one["paused_reason"]) == ("open", None)
     known.run(job)
 
 
 def test_sites_rate(known: Shelf, typed: Typed) -> None:
-    """The pace changes at once, outlives a worker's settings, and can be given back."""
+    """The rate changes at once, outlives a worker's settings, and can be given back."""
     (one,) = typed("sites", "rate", "acme-test", "30", "--json").objects()
     assert one["hand_rate"] == 30
     assert 0 < one["rate_per_minute"] <= 30
@@ -90,20 +90,21 @@ def test_sites_show_a_pace_that_fell(known: Shelf, typed: Typed) -> None:
     """After a 429 the part of the rate that is used is shown, until it has climbed back."""
     known.gift()
     lease = known.queue.take(queue="chargebee")
-    known.queue.retry(lease, counted=False, pause_site_ms=1_000)
+    known.queue.retry(lease, counted=False, throttle_site_ms=1_000)
     (one,) = typed("sites", "show", "acme-test", "--json").objects()
-    assert (one["state"], one["pace"], one["probe_at"]) == ("paused", 0.5, None)
+    assert (one["state"], one["adaptive_ratio"], one["probe_at"]) == ("throttled", 0.5, None)
     assert "60, now 50% of it" in " ".join(typed("sites", "list").out.split())
-    known.queue.client.hincrby(known.queue.key("site:acme-test"), "pace_at", -60_000)
+    known.queue.client.hincrby(known.queue.key("site:acme-test"), "adaptive_at", -60_000)
     (one,) = typed("sites", "show", "acme-test", "--json").objects()
-    assert one["pace"] == 1
+    assert one["adaptive_ratio"] == 1
 
 
 def test_sites_show_the_settings_rate_beside_the_one_by_hand(known: Shelf, typed: Typed) -> None:
     """Both are told, and the part of the rate that holds at this moment."""
     (one,) = typed("sites", "show", "acme-test", "--json").objects()
     before = one["settings_rate"]
-    assert (before, one["rate_now"], one["budget_used"]) == (one["rate_per_minute"], before, 0)
+    assert before == one["rate_per_minute"] == one["adaptive_rate"]
+    assert one["budget_used"] == 0
     typed("sites", "rate", "acme-test", "30")
     (one,) = typed("sites", "show", "acme-test", "--json").objects()
     assert (one["hand_rate"], one["settings_rate"]) == (30, before)
@@ -111,22 +112,22 @@ def test_sites_show_the_settings_rate_beside_the_one_by_hand(known: Shelf, typed
     lease = known.queue.take(known.gift().id, queue="chargebee")
     (one,) = typed("sites", "show", "acme-test", "--json").objects()
     assert 0 < one["budget_used"] <= 1
-    known.queue.retry(lease, counted=False, pause_site_ms=1_000)
+    known.queue.retry(lease, counted=False, throttle_site_ms=1_000)
     (one,) = typed("sites", "show", "acme-test", "--json").objects()
-    assert one["rate_now"] == pytest.approx(one["rate_per_minute"] / 2)
+    assert one["adaptive_rate"] == pytest.approx(one["rate_per_minute"] / 2)
 
 
 def test_sites_say_when_they_go_on(known: Shelf, typed: Typed) -> None:
-    """A site that fails again and again is parked with the time of its next probe."""
+    """A site that fails again and again is tripped with the time of its next probe."""
     known.queue.configure("acme-test")
     for _ in range(10):
         lease = known.queue.take(known.gift().id, queue="chargebee")
         known.queue.retry(lease, failing=True)
         known.producer.job(lease.id).cancel()
     (one,) = typed("sites", "show", "acme-test", "--json").objects()
-    assert one["state"] == "parked"
-    assert one["reason"]
-    assert one["probe_at"] > one["parked_at"]
+    assert one["state"] == "tripped"
+    assert one["tripped_reason"]
+    assert one["probe_at"] > one["tripped_at"]
     assert " probe 20" in typed("sites", "list").out
 
 

@@ -93,8 +93,9 @@ def test_stats_shape_is_documented(busy: Shelf, typed: Typed) -> None:
     for site in shown["sites"]:
         fields |= set(site)
     assert fields <= words
-    assert words - fields <= {"parked", "paused_s", "budget_used", "rate_per_minute", "in_flight",
-                              "max_in_flight", "oldest_s", "pace"}  # fmt: skip
+    assert words - fields <= {"paused_reason", "tripped_reason", "throttled_s", "budget_used",
+                              "rate_per_minute", "in_flight", "max_in_flight", "oldest_s",
+                              "adaptive_ratio"}  # fmt: skip
 
 
 def test_stats_look_back_as_far_as_asked(busy: Shelf, typed: Typed) -> None:

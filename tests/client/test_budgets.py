@@ -122,23 +122,23 @@ def test_key_mark_tells_keys_apart_and_nothing_of_them(environ: dict[str, str]) 
 def test_budget_keeper_tells_of_a_key_once(
     environ: dict[str, str], redis_url: str, client: redis.Redis
 ) -> None:
-    """What is written every few seconds resets no trust; another key does, when it turns up."""
+    """What is written every few seconds resets no ramp; another key does, when it turns up."""
     environ |= {"ACME_KEY": "test_first", "PLAIN_KEY": "test_plain"}
     broker = EngineBroker(url=redis_url, middleware=[])
     keeper = BudgetKeeper(Settings.from_env(environ))
-    trusted = "{largesse:0}:site:acme"
+    site = "{largesse:0}:site:acme"
 
-    def trust_after_writing() -> bytes | None:
-        client.hset(trusted, "trust", 50)
+    def ramp_after_writing() -> bytes | None:
+        client.hset(site, "ramp", 50)
         assert keeper._write(broker)
-        return client.hget(trusted, "trust")  # type: ignore[return-value]
+        return client.hget(site, "ramp")  # type: ignore[return-value]
 
-    assert trust_after_writing() is None, "the first worker ever: nothing is known of the key"
-    assert trust_after_writing() == b"50"
+    assert ramp_after_writing() is None, "the first worker ever: nothing is known of the key"
+    assert ramp_after_writing() == b"50"
     environ["ACME_KEY"] = "test_second"
-    assert trust_after_writing() is None
-    assert trust_after_writing() == b"50"
+    assert ramp_after_writing() is None
+    assert ramp_after_writing() == b"50"
     neighbour = BudgetKeeper(Settings.from_env(environ))
     assert neighbour._write(broker), "the same key in another process"
-    assert client.hget(trusted, "trust") == b"50"
+    assert client.hget(site, "ramp") == b"50"
     broker.close()

@@ -51,12 +51,12 @@ def test_time_out_says_what_holds_the_site_back(
     assert _timed_out(job).reason == ""
     client.hset(SITE, "interval_ms", 6000)
     assert _timed_out(job).reason == "1 job is before it, at 10 a minute"
-    client.hset(SITE, "paused_until", time.time() * 1000 + 30_000)
+    client.hset(SITE, "throttled_until", time.time() * 1000 + 30_000)
     assert _timed_out(job).reason.startswith("the API throttles site acme-test for ")
-    client.hset(SITE, mapping={"parked": "failing", "probe_at": time.time() * 1000 + 15_000})
+    client.hset(SITE, mapping={"tripped": "failing", "probe_at": time.time() * 1000 + 15_000})
     assert "site acme-test is tripped (failing): next try in" in _timed_out(job).reason
-    client.hdel(SITE, "probe_at")
-    assert "site acme-test is paused by a person (failing)" in _timed_out(job).reason
+    client.hset(SITE, "paused", "price change")
+    assert "site acme-test is paused by a person (price change)" in _timed_out(job).reason
 
 
 @pytest.mark.usefixtures("alive")

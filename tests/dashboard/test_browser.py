@@ -154,11 +154,11 @@ def test_site_is_paused_resumed_and_slowed(page: Page, stack: Any) -> None:
     site.get_by_label("Reason").fill("price change")
     site.get_by_role("button", name="Pause").click()
     expect(page.get_by_text("acme-test is paused.")).to_be_visible()
-    expect(site).to_contain_text("price change, since")
+    expect(site).to_contain_text("A person paused it at")
     job = stack.producer.gift_checkout(GOOD)
     page.goto(stack.url)
     expect(page.locator('[data-live="sites"]')).to_contain_text(
-        "acme-test is parked: price change"
+        "acme-test is paused: price change"
     )
     page.goto(f"{stack.url}/sites")
     expect(site).to_contain_text("1 interactive")

@@ -123,7 +123,7 @@ def test_groups_lead_to_their_jobs(visit: Visit, shelf: Shelf) -> None:
 
 @pytest.mark.parametrize("rate", ["", "fast", "nan", "-1", "inf", "99999999"])
 def test_rate_that_is_none_is_refused(visit: Visit, shelf: Shelf, rate: str) -> None:
-    """The site keeps its pace, and the page says what a rate is."""
+    """The site keeps its rate, and the page says what a rate is."""
     shelf.queue.configure("acme-test", interval_ms=1_000)
     visitor = visit()
     secret = csrf_of(visitor.get("/sites").text)
@@ -142,4 +142,4 @@ def test_moves_that_do_not_exist_change_nothing(visit: Visit, shelf: Shelf, path
     secret = csrf_of(visitor.get("/sites").text)
     assert visitor.post(path, data={"csrf": secret}).status_code == 404
     with shelf.operator() as operator:
-        assert [(one.name, one.parked) for one in operator.sites()] == [("acme-test", None)]
+        assert [(one.name, one.paused_reason) for one in operator.sites()] == [("acme-test", None)]

@@ -164,13 +164,15 @@ def test_scaling_asks_for_metrics_that_exist() -> None:
 #: Sites of the scenes below: how old their oldest job is, and what keeps them from being called.
 SITES: dict[str, dict[str, float]] = {
     "free": {"age": 20},
-    "parked": {"age": 900, "largesse_site_parked": 1},
-    "paused": {"age": 600, "largesse_site_paused_seconds": 30},
+    "paused": {"age": 900, "largesse_site_paused": 1},
+    "tripped": {"age": 900, "largesse_site_tripped": 1},
+    "throttled": {"age": 600, "largesse_site_throttled_seconds": 30},
     "spent": {"age": 300, "largesse_site_budget_used_ratio": 0.8},
 }
 BRAKES = (
-    "largesse_site_parked",
-    "largesse_site_paused_seconds",
+    "largesse_site_paused",
+    "largesse_site_tripped",
+    "largesse_site_throttled_seconds",
     "largesse_site_budget_used_ratio",
 )
 
@@ -208,8 +210,8 @@ def test_scaling_follows_the_jobs_that_a_worker_more_would_help(tmp_path: Path) 
         scene(sites, lane, value)
         for lane in TRIGGERS
         for sites, value in (
-            (["free"], 20), (["parked"], 0), (["paused"], 0), (["spent"], 0),
-            ([*SITES], 20), ([], 0),
+            (["free"], 20), (["paused"], 0), (["tripped"], 0), (["throttled"], 0),
+            (["spent"], 0), ([*SITES], 20), ([], 0),
         )
     ]  # fmt: skip
     (tmp_path / "cases.yml").write_text(

@@ -42,19 +42,19 @@ def test_pacing_page_has_a_setting_with_its_default(name: str) -> None:
 def test_pacing_page_has_the_numbers_of_the_scripts() -> None:
     """Waits and counts of the page are those of site.lua and of the table of errors."""
     numbers = constants()
-    assert numbers["FAILING_MAX"] == 10
+    assert numbers["FAILURES_MAX"] == 10
     assert "ten endings in a row" in TEXT
     first, most, refused = (
         numbers[f"PROBE_{one}_MS"] // 1000 for one in ("FIRST", "MAX", "REFUSED")
     )
     assert f"after {first} s, {first * 2} s, then every {most} s" in TEXT
     assert f"it is tried every {refused} s" in TEXT
-    assert f"is given {numbers['TRUST_FIRST']} calls at the same moment" in TEXT
-    assert f"after {numbers['TRUST_MS'] // 1000} s without a call that went well" in TEXT
+    assert f"gets {numbers['RAMP_FIRST']} calls at the same moment" in TEXT
+    assert f"after {numbers['RAMP_MS'] // 1000} s without a good answer" in TEXT
     hold_s, hold_max_s = numbers["HOLD_FIRST_MS"] // 1000, numbers["HOLD_MAX_MS"] // 1000
     assert f"stands for {hold_s} s, and for up to {hold_max_s} s" in TEXT
     assert f"doubles every {numbers['DOUBLE_MS'] / 1000} s" in TEXT
-    for name in ("DOUBLE_MS", "FAILING_MAX", "TRUST_FIRST", "TRUST_MS"):
+    for name in ("DOUBLE_MS", "FAILURES_MAX", "RAMP_FIRST", "RAMP_MS"):
         assert numbers[name] == getattr(site_limits, name)
     assert f"1 to {RETRY_AFTER_MAX_MS // 1000} s" in TEXT
     assert f"no date) {THROTTLE_PAUSE_MS // 1000} s" in TEXT

@@ -119,14 +119,14 @@ def test_doctor_names_delayed_jobs_that_are_overdue(shelf: Shelf, doctor: Doctor
     assert "1 delayed and overdue" in check["found"]
 
 
-def test_doctor_names_a_parked_site(shelf: Shelf, doctor: Doctor) -> None:
+def test_doctor_names_a_paused_site(shelf: Shelf, doctor: Doctor) -> None:
     """Why it stands, since when, what waits, and the word that lets it go on."""
     with shelf.operator() as operator:
         operator.pause("acme-test", reason="price change")
     shelf.gift()
     check = doctor("site acme-test")
     assert check["status"] == "warn"
-    assert re.fullmatch(r"parked for \d s: price change; 1 in line", check["found"])
+    assert re.fullmatch(r"paused for \d s: price change; 1 in line", check["found"])
     assert check["remedy"].endswith("largesse sites resume acme-test")
 
 

@@ -254,10 +254,10 @@ def test_retry_with_a_new_epoch(queue: Queue) -> None:
     assert queue.record("a")["orphans"] == "1"
 
 
-def test_retry_can_park_the_site(queue: Queue) -> None:
+def test_retry_can_trip_the_site(queue: Queue) -> None:
     """A wrong key stops the site, not the job: it waits with the others until resumed."""
     queue.add("a", "b")
-    queue.retry(queue.take("a"), counted=False, park_reason="401 api_authentication_failed")
+    queue.retry(queue.take("a"), counted=False, trip_reason="401 api_authentication_failed")
     queue.passes(1)
     assert queue.fetch().ids == []
     assert queue.state("a") in {"delayed", "queued"}

@@ -79,7 +79,7 @@ def test_fetch_says_when_to_look_again(queue: Queue) -> None:
     queue.add("a", deadline_ms=40_000)
     queue.take("a")
     assert LEASE_MS - 1_000 < (queue.fetch().wait_ms or 0) <= LEASE_MS
-    queue.run("park", "acme", "401")
+    queue.run("pause", "acme", "401")
     queue.add("b", deadline_ms=5_000)
     assert 4_000 < (queue.fetch().wait_ms or 0) <= 5_000
 

@@ -196,23 +196,23 @@ class QueueMachine(RuleBasedStateMachine):
     @rule(pick=PICK, zombie=RARELY, delay_s=SPAN, counted=st.booleans(),
           unsure=st.booleans(), pause_s=st.sampled_from([0, 0, 0, 15]),
           new_epoch=st.sampled_from([False, False, True]),
-          park=st.sampled_from([False, False, False, True]))  # fmt: skip
+          trip=st.sampled_from([False, False, False, True]))  # fmt: skip
     def retry(
         self, *, pick: int, zombie: bool, delay_s: int, counted: bool, unsure: bool, pause_s: int,
-        new_epoch: bool, park: bool,
+        new_epoch: bool, trip: bool,
     ) -> None:  # fmt: skip
         """An ending that lets the job go on later."""
         chosen = self.delivery(pick, zombie=zombie)
         taken = self.model.holds(*chosen)
         if self.model.sites[self.model.jobs[chosen[0]].site].interval_s:
-            pause_s = 0  # a pause lowers the pace too, which is no whole number of seconds
+            pause_s = 0  # a 429 lowers the adaptive rate too, which is no whole number of seconds
         if taken:
             self.model.tick()
             self.model.retry(chosen[0], delay_s, counted=counted, unsure=unsure,
-                             pause_s=pause_s, new_epoch=new_epoch, park=park)  # fmt: skip
+                             pause_s=pause_s, new_epoch=new_epoch, trip=trip)  # fmt: skip
         reply = self.run("retry", TTL_MS, STREAM_MAX, *chosen, delay_s * 1000, int(counted),
                          int(unsure), "", pause_s * 1000, int(new_epoch),
-                         "401" if park else "", 0)  # fmt: skip
+                         "401" if trip else "", 0)  # fmt: skip
         assert reply == [int(taken)]
 
     @precondition(after_a_delivery)
@@ -267,15 +267,15 @@ class QueueMachine(RuleBasedStateMachine):
         job = self.job(pick)
         assert self.run("discard", job.id, TTL_MS, STREAM_MAX) == self.model.discard(job.id)
 
-    @rule(site=st.sampled_from(SITES), gate=st.sampled_from(["park", "resume", "resume"]))
-    def gate(self, site: Site, gate: str) -> None:
-        """An operator parks or resumes a site."""
+    @rule(site=st.sampled_from(SITES), action=st.sampled_from(["pause", "resume", "resume"]))
+    def hold(self, site: Site, action: str) -> None:
+        """An operator pauses or resumes a site."""
         chosen = self.model.sites[site.name]
-        chosen.parked, chosen.probe_at = gate == "park", None
-        if gate == "park":
-            self.run("park", site.name, "by hand")
+        chosen.paused = action == "pause"
+        if action == "pause":
+            self.run("pause", site.name, "by hand")
         else:
-            chosen.paused_until = 0
+            chosen.throttled_until, chosen.probe_at = 0, None
             self.run("resume", site.name)
 
     @rule(seconds=st.sampled_from([10, 10, 20, 60, 200]))
@@ -335,10 +335,9 @@ class QueueMachine(RuleBasedStateMachine):
             running = self.model.in_flight(site.name)
             assert int(slot or 0) == running
             full = site.max_in_flight and running >= site.max_in_flight
-            if site.parked and site.probe_at is not None:
+            if site.probe_at is not None:
                 full = running > 0  # one call at a time is the probe
-            shut = site.parked and site.probe_at is None
-            if self.model.first_of(site) and not shut and not full:
+            if self.model.first_of(site) and not site.paused and not full:
                 assert site.name in turn, f"{site.name} has jobs that nobody would fetch"
 
     @invariant()

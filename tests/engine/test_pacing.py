@@ -1,4 +1,4 @@
-"""Pacing: a site's rate, its calls in flight, pauses and parking, as fetch keeps them."""
+"""Pacing: a site's rate, its calls in flight, waits and pauses, as fetch keeps them."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def test_rate_of_one_site_leaves_others_alone(queue: Queue) -> None:
 
 
 def test_retries_wait_for_the_rate_too(queue: Queue) -> None:
-    """A retried job takes its place in the pace like any other."""
+    """A retried job takes its place in the rate like any other."""
     queue.configure(interval_ms=10_000)
     queue.add("a")
     queue.retry(queue.take())
@@ -116,32 +116,32 @@ def test_max_in_flight_raised_later_opens_the_line(queue: Queue) -> None:
     assert queue.fetch().ids == ["b", "c"]
 
 
-def test_parked_site_is_handed_out_no_more(queue: Queue) -> None:
-    """Parking keeps the jobs in their lines, those that come and come back too."""
+def test_paused_site_is_handed_out_no_more(queue: Queue) -> None:
+    """A pause keeps the jobs in their lines, those that come and come back too."""
     queue.add("a", "b", "c")
     queue.add("other", site="other")
     lease = queue.take("a")
-    assert queue.run("park", "acme", "401") == "parked"
+    assert queue.run("pause", "acme", "401") == "paused"
     queue.release(lease)
     queue.add("d")
     assert queue.fetch().ids == ["other"]
-    assert queue.client.hget(queue.key("site:acme"), "parked") == b"401"
+    assert queue.client.hget(queue.key("site:acme"), "paused") == b"401"
     assert queue.run("resume", "acme") == "resumed"
     assert queue.fetch().ids == ["a", "b", "c", "d"]
 
 
-def test_parked_site_wakes_nobody(queue: Queue) -> None:
-    """A fetch does not ask to look again because of a parked site's jobs."""
+def test_paused_site_wakes_nobody(queue: Queue) -> None:
+    """A fetch does not ask to look again because of a paused site's jobs."""
     queue.add("a")
-    queue.run("park", "acme", "401")
+    queue.run("pause", "acme", "401")
     assert queue.fetch().wait_ms is None
 
 
-def test_parked_site_in_several_queues(queue: Queue) -> None:
-    """Parking and resuming hold for the site in every queue."""
+def test_paused_site_in_several_queues(queue: Queue) -> None:
+    """A pause and a resume hold for the site in every queue."""
     queue.add("a", queue="one")
     queue.add("b", queue="two")
-    queue.run("park", "acme", "401")
+    queue.run("pause", "acme", "401")
     assert queue.fetch(queue="one").ids == queue.fetch(queue="two").ids == []
     queue.run("resume", "acme")
     assert queue.fetch(queue="one").ids == ["a"]
@@ -153,11 +153,11 @@ def test_resume_of_an_open_site_says_so(queue: Queue) -> None:
     assert queue.run("resume", "acme") == "open"
 
 
-def test_paused_site_waits_for_its_time(queue: Queue) -> None:
+def test_throttled_site_waits_for_its_time(queue: Queue) -> None:
     """A Retry-After moves the site's clock for everybody; other sites go on."""
     queue.add("a", "b")
     queue.add("other", site="other")
-    queue.retry(queue.take("a"), counted=False, pause_site_ms=30_000)
+    queue.retry(queue.take("a"), counted=False, throttle_site_ms=30_000)
     queue.finish(queue.take("other"))
     queue.passes(29_000)
     assert queue.fetch().ids == []
@@ -169,22 +169,22 @@ def test_pause_is_never_shortened(queue: Queue) -> None:
     """A later, shorter Retry-After does not move the clock back."""
     queue.add("a", "b", "c")
     first, second = queue.fetch(2).leases
-    queue.retry(first, pause_site_ms=60_000)
-    queue.retry(second, pause_site_ms=5_000)
+    queue.retry(first, throttle_site_ms=60_000)
+    queue.retry(second, throttle_site_ms=5_000)
     queue.passes(30_000)
     assert queue.fetch().ids == []
 
 
 def test_resume_ends_a_pause(queue: Queue) -> None:
-    """A person may open a paused site before its time."""
+    """A person may resume a throttled site before its time."""
     queue.add("a", "b")
-    queue.retry(queue.take("a"), pause_site_ms=60_000)
+    queue.retry(queue.take("a"), throttle_site_ms=60_000)
     assert queue.run("resume", "acme") == "resumed"
     assert queue.fetch().ids == ["b", "a"]
 
 
 def test_rate_by_hand_stands_over_the_settings(queue: Queue) -> None:
-    """A pace set by a person holds, also when a worker writes its settings, until it is undone."""
+    """A rate set by a person holds, also when a worker writes its settings, until it is undone."""
     queue.configure(interval_ms=60_000)
     queue.add(*(f"job-{n}" for n in range(10)))
     assert len(queue.fetch().ids) == 1
@@ -198,9 +198,9 @@ def test_rate_by_hand_stands_over_the_settings(queue: Queue) -> None:
     assert queue.fetch().ids == []
 
 
-def test_rate_by_hand_leaves_a_parked_site_parked(queue: Queue) -> None:
-    """A new pace opens no gate."""
+def test_rate_by_hand_leaves_a_paused_site_paused(queue: Queue) -> None:
+    """A new rate resumes no site."""
     queue.add("a")
-    queue.run("park", "acme", "401")
+    queue.run("pause", "acme", "401")
     queue.run("rate", "acme", "600", 100, 200)
     assert queue.fetch().ids == []

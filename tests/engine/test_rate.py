@@ -1,4 +1,4 @@
-"""A pace set by hand: it holds over restarts of workers, and takes effect at once."""
+"""A rate set by hand: it holds over restarts of workers, and takes effect at once."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from rig.queue import SITE, Queue
 
 
 def test_rate_by_hand_outlives_the_settings_of_a_worker(queue: Queue) -> None:
-    """A worker that starts writes its settings beside the pace of the person, not over it."""
+    """A worker that starts writes its settings beside the rate of the person, not over it."""
     queue.configure(interval_ms=1_000)
     assert queue.run("rate", SITE, "6", 10_000, 0) == "by_hand"
     queue.configure(interval_ms=500, burst_ms=700)
@@ -19,7 +19,7 @@ def test_rate_by_hand_outlives_the_settings_of_a_worker(queue: Queue) -> None:
 
 
 def test_rate_goes_back_to_the_settings(queue: Queue) -> None:
-    """Without a number the pace is that of the settings, as they were written last."""
+    """Without a number the rate is that of the settings, as they were written last."""
     queue.configure(interval_ms=1_000)
     queue.run("rate", SITE, "6", 10_000, 0)
     queue.configure(interval_ms=500)
@@ -31,7 +31,7 @@ def test_rate_goes_back_to_the_settings(queue: Queue) -> None:
 
 
 def test_rate_that_is_faster_takes_effect_at_once(queue: Queue) -> None:
-    """Jobs that the old pace put minutes away go at the new one."""
+    """Jobs that the old rate put minutes away go at the new one."""
     queue.configure(interval_ms=600_000)
     queue.add(*"abc")
     assert queue.fetch().ids == ["a"]
@@ -49,11 +49,11 @@ def test_rate_of_none_lifts_the_limit(queue: Queue) -> None:
     assert queue.fetch().ids == ["b", "c", "d"]
 
 
-def test_rate_does_not_open_a_parked_site(queue: Queue) -> None:
-    """A site that is parked stays so."""
+def test_rate_does_not_resume_a_paused_site(queue: Queue) -> None:
+    """A site that is paused stays so."""
     queue.configure(interval_ms=1_000)
     queue.add(*"ab")
-    queue.run("park", SITE, "by hand")
+    queue.run("pause", SITE, "by hand")
     queue.run("rate", SITE, "0", 0, 0)
     assert queue.fetch().ids == []
     queue.run("resume", SITE)
@@ -61,7 +61,7 @@ def test_rate_does_not_open_a_parked_site(queue: Queue) -> None:
 
 
 def test_rate_of_a_site_that_no_worker_knows_is_kept_for_it(queue: Queue) -> None:
-    """A pace may be set before the first worker of the site starts."""
+    """A rate may be set before the first worker of the site starts."""
     queue.run("rate", SITE, "6", 10_000, 0)
     queue.configure(interval_ms=1)
     queue.add(*"ab")

@@ -167,9 +167,9 @@ def test_redirects_are_not_followed(world: World, figures: Counts) -> None:
         for name in tenants.names:
             tenants.produce(name, n)
         for name in tenants.names:
-            until(lambda name=name: tenants.field(name, "parked"), what="the site to be parked")
+            until(lambda name=name: tenants.field(name, "tripped"), what="the site to trip")
         time.sleep(0.3)
-        reasons = {name: tenants.field(name, "parked") for name in tenants.names}
+        reasons = {name: tenants.field(name, "tripped") for name in tenants.names}
         world.api.admin.clear_faults()
         _resume_all(tenants)
         world.wait(timeout_s=30)

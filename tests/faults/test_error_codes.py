@@ -42,7 +42,7 @@ DOCUMENTED: dict[int, list[str | None]] = {
     504: [None],
 }  # fmt: skip
 CASES = [(status, code) for status, codes in DOCUMENTED.items() for code in codes]
-PARKS = {(404, "site_not_found"), (404, None), (407, None)}
+TRIPS = {(404, "site_not_found"), (404, None), (407, None)}
 MAINTENANCE = {"site_not_ready", "site_read_only_mode"}
 
 
@@ -53,20 +53,20 @@ class Seen:
     state: str
     attempts: int
     unsure: bool
-    parked: str | None
-    paused: bool
+    tripped: str | None
+    throttled: bool
     calls: int
 
 
 def expected(status: int, code: str | None) -> Seen:
     """What docs/errors.md says of one answer to a gift's first attempt."""
-    if status in {401, 403} or (status, code) in PARKS or code in MAINTENANCE:
+    if status in {401, 403} or (status, code) in TRIPS or code in MAINTENANCE:
         reason = code or f"http_{status}"
         # The job waits in its line; the answer cost it nothing.
         return Seen("queued", 0, False, reason, False, 1)
     if status in {429, 503}:
-        paused = code == "api_request_limit_exceeded"
-        return Seen("delayed", int(status == 503), False, None, paused, 1)
+        throttled = code == "api_request_limit_exceeded"
+        return Seen("delayed", int(status == 503), False, None, throttled, 1)
     if status >= 500 or status == 408:
         return Seen("delayed", 1, True, None, False, 1)
     return Seen("failed", 1, False, None, False, 1)
@@ -120,15 +120,15 @@ def _ask_all(world: World) -> dict[str, Seen]:
 
 def _look(tenants: Tenants, name: str, job_id: str) -> Seen:
     record = tenants.world.client.hgetall(f"{PREFIX}job:{job_id}")
-    if tenants.field(name, "parked"):  # it stands in its line again in a moment
+    if tenants.field(name, "tripped"):  # it stands in its line again in a moment
         until(lambda: tenants.world.client.hget(f"{PREFIX}job:{job_id}", "state") == "queued")
         record = tenants.world.client.hgetall(f"{PREFIX}job:{job_id}")
     return Seen(
         state=record["state"],
         attempts=int(record.get("attempts", 0)),
         unsure="unsure_since" in record,
-        parked=tenants.field(name, "parked"),
-        paused=tenants.field(name, "paused_until") is not None,
+        tripped=tenants.field(name, "tripped"),
+        throttled=tenants.field(name, "throttled_until") is not None,
         calls=len(tenants.requests(name)),
     )
 
@@ -137,7 +137,7 @@ def _look(tenants: Tenants, name: str, job_id: str) -> Seen:
 def test_answer_does_to_its_job_what_the_table_says(
     seen: dict[str, Seen], status: int, code: str | None
 ) -> None:
-    """State, attempts, memory of an unknown outcome, pause and gate after one such answer."""
+    """State, attempts, memory of an unknown outcome, throttling and trip after one such answer."""
     assert seen[name_of(status, code)] == expected(status, code)
 
 

@@ -65,7 +65,7 @@ def _keep_open(world: World, *, enough: int) -> None:
     with MovedOperator(Settings.from_env(world.env())) as operator:
 
         def go_on() -> bool:
-            if world.client.hexists(f"{PREFIX}site:{SITE}", "parked"):
+            if world.client.hexists(f"{PREFIX}site:{SITE}", "tripped"):
                 operator.resume(SITE)
             return world.published() >= enough
 
@@ -73,7 +73,7 @@ def _keep_open(world: World, *, enough: int) -> None:
 
 
 def _lose(world: World, operator: MovedOperator, n: int, *, prefix: str) -> list[str]:
-    """Lose the answers of n jobs, with the site parked before any is repeated; their ids."""
+    """Lose the answers of n jobs, with the site paused before any is repeated; their ids."""
     site = world.api.site
     known = len(world.log.rows)
     world.api.admin.add_fault("reset", execute=True, times=n, site=site)

@@ -16,9 +16,9 @@ from rig.world import World
 from worker.settings import Settings
 
 #: Failures in a row that shut the gate, and the s to the first probe and between probes.
-FAILING_MAX, FIRST_PROBE_S, PROBE_MAX_S = 10, 15, 60
+FAILURES_MAX, FIRST_PROBE_S, PROBE_MAX_S = 10, 15, 60
 #: Calls that a refused key may cost, and s after which a site counts as not seen to work.
-REFUSED_MAX, TRUST_S = 5, 30
+REFUSED_MAX, RAMP_S = 5, 30
 #: The highest plan: calls a minute, calls at the same moment (the default), and how many calls
 #: of a site that was idle go at once before the rate spaces them.
 RATE, CAP, BURST = 3_500, 50, 71
@@ -71,7 +71,7 @@ def test_storm_of_500s_shuts_the_gate(world: World, figures: Counts) -> None:
     tenants.produce("sick", n)
     until(lambda: _is_flowing(tenants, "sick"), what="calls one by one")
     world.api.admin.add_fault("error", status=503, site="sick", id="away")
-    until(lambda: tenants.field("sick", "parked") == "failing", what="the gate to shut")
+    until(lambda: tenants.field("sick", "tripped") == "failing", what="the site to trip")
     until(lambda: _in_flight(tenants, "sick") == 0, what="the calls under way")
     calls = tenants.requests("sick")
     failures = sum(one["status"] == 503 for one in calls)
@@ -114,7 +114,7 @@ def test_storm_of_500s_shuts_the_gate(world: World, figures: Counts) -> None:
         other_site_tail_beside_ms=beside_ms,
     )
     # On a machine that is busy with other tests more than ten may be under way at the first one.
-    assert failures <= (FAILING_MAX if world.full else CAP // 2)
+    assert failures <= (FAILURES_MAX if world.full else CAP // 2)
     assert probes <= minutes + 3
     assert _is_near(tenants, beside_ms, alone_ms)
 
@@ -151,8 +151,8 @@ BY_HAND = {"http-403", "other-key"}
 
 
 @pytest.mark.timeout(600)
-def test_refused_keys_park_their_sites_alone(world: World, figures: Counts) -> None:
-    """T29: refused in mid-run: parked at the first answer, no dead letter; resumes, and drains."""
+def test_refused_keys_trip_their_sites_alone(world: World, figures: Counts) -> None:
+    """T29: refused in mid-run: tripped at the first answer, no dead letter; resumes, drains."""
     n, well = (750, 2_000) if world.full else (250, 100)
     tenants = Tenants(world, {"well": {}, **dict.fromkeys(REFUSALS, PLAN)})
     world.api.admin.set(latency_ms=LATENCY_MS)
@@ -166,7 +166,7 @@ def test_refused_keys_park_their_sites_alone(world: World, figures: Counts) -> N
             tenants.let_in(name, key="key_new")
         else:
             world.api.admin.add_fault("error", site=name, **fault)
-        until(lambda name=name: tenants.field(name, "parked"), what="the site to be parked")
+        until(lambda name=name: tenants.field(name, "tripped"), what="the site to trip")
     beside_ms = _tail_ms(tenants, prefix="beside")
     tenants.produce("well", well, prefix="many")
     well_ids = tenants.ids("well")
@@ -176,8 +176,8 @@ def test_refused_keys_park_their_sites_alone(world: World, figures: Counts) -> N
         what="the well site's jobs",
     )
     refused = {name: _refused(tenants, name) for name in REFUSALS}
-    after_parking = {name: _handed_out_after_parking(tenants, name) for name in REFUSALS}
-    reasons = {name: tenants.field(name, "parked") for name in REFUSALS}
+    after_the_trip = {name: _handed_out_after_the_trip(tenants, name) for name in REFUSALS}
+    reasons = {name: tenants.field(name, "tripped") for name in REFUSALS}
     dead = world.client.zcard(f"{PREFIX}dead")
     pass_time(world.client, PROBE_MAX_S + 1)
     for name in REFUSALS:
@@ -198,14 +198,14 @@ def test_refused_keys_park_their_sites_alone(world: World, figures: Counts) -> N
         calls_a_minute=RATE,
         answer_ms=LATENCY_MS,
         refused_calls=refused,
-        handed_out_after_parking=sum(after_parking.values()),
+        handed_out_after_the_trip=sum(after_the_trip.values()),
         reasons=reasons,
         probes_in_a_minute=probes,
         dead=dead,
         other_site_tail_alone_ms=alone_ms,
         other_site_tail_beside_ms=beside_ms,
     )
-    assert sum(after_parking.values()) == 0
+    assert sum(after_the_trip.values()) == 0
     assert max(refused.values()) <= (UNDER_WAY_MAX if world.full else CAP)
     assert set(probes.values()) == {1}
     assert dead == 0
@@ -223,12 +223,12 @@ def test_unproven_keys_cost_five_calls(world: World, figures: Counts) -> None:
     world.started(env=env, moved=True, concurrency=128)
     for name in ("was-idle", "changed"):
         tenants.produce(name, 100, prefix="before")
-        until(lambda name=name: tenants.field(name, "trust") == str(CAP), what="trust")
+        until(lambda name=name: tenants.field(name, "ramp") == str(CAP), what="ramp")
     world.wait()
-    pass_time(world.client, TRUST_S)
+    pass_time(world.client, RAMP_S)
     tenants.produce("changed", 100, prefix="again")
     world.wait()
-    assert tenants.field("changed", "trust") == str(CAP)
+    assert tenants.field("changed", "ramp") == str(CAP)
     world.fleets.pop().stop()
     for name in names[:2]:
         tenants.let_in(name, key=f"key_new_{name}")
@@ -237,7 +237,7 @@ def test_unproven_keys_cost_five_calls(world: World, figures: Counts) -> None:
     for name in names:
         tenants.produce(name, n)
     for name in names:
-        until(lambda name=name: tenants.field(name, "parked"), what="the site to be parked")
+        until(lambda name=name: tenants.field(name, "tripped"), what="the site to trip")
         until(lambda name=name: _in_flight(tenants, name) == 0, what="the calls under way")
     refused = {name: _refused(tenants, name) for name in names}
     dead = world.client.zcard(f"{PREFIX}dead")
@@ -259,13 +259,13 @@ def test_unproven_keys_cost_five_calls(world: World, figures: Counts) -> None:
     assert dead == 0
 
 
-def _handed_out_after_parking(tenants: Tenants, site: str) -> int:
-    """Calls that were handed out when the site was parked already, by the clock of Redis."""
-    parked_at = int(tenants.field(site, "parked_at") or 0)
-    assert parked_at
+def _handed_out_after_the_trip(tenants: Tenants, site: str) -> int:
+    """Calls that were handed out when the site was tripped already, by the clock of Redis."""
+    tripped_at = int(tenants.field(site, "tripped_at") or 0)
+    assert tripped_at
     client = tenants.world.client
     times = [client.hget(f"{PREFIX}job:{one}", "delivered_at") for one in tenants.ids(site)]
-    return sum(int(at) > parked_at for at in times if at is not None)
+    return sum(int(at) > tripped_at for at in times if at is not None)
 
 
 def _refused(tenants: Tenants, site: str) -> int:

@@ -83,8 +83,8 @@ def test_cut_limit_is_followed_and_a_raised_one_too(
     last_minutes = simulated.refused_share(cut_end_s - 120, cut_end_s)
     used = simulated.let_in(cut_end_s - 120, cut_end_s) / (2 * CUT_RATE)
     simulated.limit(FULL_RATE)
-    paused_until = float(queue.client.hget(queue.key(f"site:{SITE}"), "paused_until") or 0)
-    paused_s = max(0.0, paused_until - simulated.now_ms()) / 1000
+    throttled_until = float(queue.client.hget(queue.key(f"site:{SITE}"), "throttled_until") or 0)
+    paused_s = max(0.0, throttled_until - simulated.now_ms()) / 1000
     simulated.run(paused_s + 60)
     raised_s = cut_end_s + paused_s + 60
     simulated.run(10)

@@ -136,8 +136,8 @@ def test_told_waits_of_any_form_burn_nothing(world: World, figures: Counts) -> N
     pauses_s = {}
     for name in RETRY_AFTERS:
         tenants.produce(name, 5)
-        until(lambda name=name: tenants.field(name, "paused_until"), what="the pause")
-        until_ms = float(tenants.field(name, "paused_until") or 0)
+        until(lambda name=name: tenants.field(name, "throttled_until"), what="the pause")
+        until_ms = float(tenants.field(name, "throttled_until") or 0)
         told_at_ms = float(tenants.field(name, "throttled_at") or 0)
         pauses_s[name] = (until_ms - told_at_ms) / 1000
     for name in RETRY_AFTERS:
@@ -241,7 +241,7 @@ def test_cut_limit_is_followed_under_way(world: World, figures: Counts) -> None:
     world.api.admin.post("settings", {"site": "busy", "rate_per_minute": cut})
     time.sleep(cut_s)
     raised_at = time.time()
-    paused_s = max(0.0, float(tenants.field("busy", "paused_until") or 0) / 1000 - raised_at)
+    paused_s = max(0.0, float(tenants.field("busy", "throttled_until") or 0) / 1000 - raised_at)
     world.api.admin.post("settings", {"site": "busy", "rate_per_minute": rate})
     time.sleep(paused_s + 70)
     calls = tenants.requests("busy")

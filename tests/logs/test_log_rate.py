@@ -63,13 +63,13 @@ def test_rate_limited_logger_says_what_it_left_out(clock: Clock) -> None:
     log = RateLimited(Sink(), clock=clock)
     for _ in range(10):
         for _ in range(1_000):
-            log.warning("broker.away", problem="away")
+            log.warning("broker.unavailable", problem="away")
         clock.now += 1
     assert len(written) == 20
-    assert written[0] == (logging.WARNING, "broker.away", {"problem": "away"})
+    assert written[0] == (logging.WARNING, "broker.unavailable", {"problem": "away"})
     assert written[2][2] == {"problem": "away", "suppressed": 998}
-    log.info("broker.back", away_ms=1)
-    log.error("broker.away")
+    log.info("broker.recovered", unavailable_ms=1)
+    log.error("broker.unavailable")
     assert [level for level, _, _ in written[-2:]] == [logging.INFO, logging.ERROR]
 
 

@@ -115,7 +115,7 @@ def test_log_keeps_its_level(start: Start, level: str, count: int) -> None:
     stream = start(log_level=level)
     log = get_logger("worker")
     for write in (log.debug, log.info, log.warning, log.error):
-        write(events.BROKER_AWAY, problem="away")
+        write(events.BROKER_UNAVAILABLE, problem="away")
     assert len(lines_of(stream)) == count
 
 

@@ -76,11 +76,11 @@ def test_report_of_a_foreign_error_has_class_and_frames_alone(sent: Sent) -> Non
 def test_report_of_an_event_has_its_declared_fields(sent: Sent) -> None:
     """The name and the fields of the log, and `[redacted]` in the place of anything else."""
     events.emit(
-        logging.getLogger("worker.job"), events.SITE_PARKED, level=logging.ERROR,
+        logging.getLogger("worker.job"), events.SITE_TRIPPED, level=logging.ERROR,
         site="acme", reason="maria@example.com has no key", payload={"a": "Canaria"},
     )  # fmt: skip
     (event,) = sent
-    assert event["logentry"] == {"message": "site.parked"}
+    assert event["logentry"] == {"message": "site.tripped"}
     assert event["level"] == "error"
     assert event["extra"] == {
         "site": "acme", "reason": "[redacted] has no key", "payload": "[redacted]",
@@ -169,13 +169,13 @@ def received() -> Iterator[tuple[str, list[bytes]]]:
     server.server_close()
 
 
-def test_worker_reports_a_parked_site(system: System, received: tuple[str, list[bytes]]) -> None:
-    """A fleet with a wrong key tells Sentry that the site is parked, and not the key."""
+def test_worker_reports_a_tripped_site(system: System, received: tuple[str, list[bytes]]) -> None:
+    """A fleet with a wrong key tells Sentry that the site is tripped, and not the key."""
     dsn, bodies = received
     env = {"LARGESSE_SENTRY_DSN": dsn, "CHARGEBEE_API_KEY": "test_WrongCanaryKey0123456789"}
     system.worker(env=env)
     system.producer().gift_checkout({})
-    until(lambda: any(b"site.parked" in _plain(body) for body in bodies), what="a report")
+    until(lambda: any(b"site.tripped" in _plain(body) for body in bodies), what="a report")
     assert not [body for body in bodies if b"CanaryKey" in _plain(body)]
 
 

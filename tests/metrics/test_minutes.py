@@ -123,7 +123,7 @@ def test_series_are_bounded_and_mortal(client: redis.Redis) -> None:
     Flusher(client, KEYS, counted).flush()
     (key,) = client.keys("*")  # type: ignore[misc]
     name, kind = re.findall(
-        r"^\| `(series:<minute>)` \| (\w+) \|",
+        r"^\| `(counts:<minute>)` \| (\w+) \|",
         (DOCS / "redis_keys.md").read_text("utf-8"),
         re.MULTILINE,
     )[0]
@@ -157,7 +157,7 @@ def test_flush_that_redis_does_not_take_loses_figures_alone(
     flushing = Flusher(client, KEYS, counted)
     work(counted)
     flushing.flush()
-    assert counted.snapshot().counts["series_flushes_lost_total",] == 1
+    assert counted.snapshot().counts["minute_flushes_lost_total",] == 1
     assert counted.snapshot().counts["jobs_total", "acme", "gift_checkout", "succeeded", ""] == 1
     with pytest.raises(BrokerUnavailableError):
         read_series(client, KEYS)

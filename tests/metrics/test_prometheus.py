@@ -43,11 +43,11 @@ def client(redis_url: str) -> Iterator[redis.Redis]:
 
 @pytest.fixture
 def broker(client: redis.Redis) -> EngineBroker:
-    """A broker of three shards with two sites: one with room, one parked."""
+    """A broker of three shards with two sites: one with room, one paused."""
     made = EngineBroker(client=client, shards=3, middleware=[])
     made.declare_queue("chargebee")
     made.configure(Budget(one, rate_per_minute=60, burst=1, max_in_flight=5) for one in SITES)
-    made.scripts.run("park", made.keyspace.shard_of_site("beta"), ["beta", "wrong key"])
+    made.scripts.run("pause", made.keyspace.shard_of_site("beta"), ["beta", "wrong key"])
     return made
 
 
@@ -145,7 +145,7 @@ def test_metrics_of_a_process_say_what_was_counted() -> None:
     assert value(found, "largesse_api_call_seconds_bucket", le="+Inf", **where) == 1
     assert value(found, "largesse_api_call_seconds_sum", **where) == pytest.approx(0.08)
     assert value(found, "largesse_build_info", version="1.2.3") == 1
-    assert value(found, "largesse_series_flushes_lost_total") == 0
+    assert value(found, "largesse_minute_flushes_lost_total") == 0
 
 
 def test_metrics_buckets_are_as_documented() -> None:
@@ -165,7 +165,7 @@ def test_metrics_buckets_are_as_documented() -> None:
 
 
 def test_metrics_of_the_queue(client: redis.Redis, broker: EngineBroker, redis_url: str) -> None:
-    """Lines, delayed jobs, budgets and parked sites, over all shards."""
+    """Lines, delayed jobs, budgets and paused sites, over all shards."""
     fill(broker, redis_url)
     found = samples(Metrics(QueueReading(client, broker.keyspace)))
     assert value(found, "largesse_broker_up") == 1
@@ -175,8 +175,8 @@ def test_metrics_of_the_queue(client: redis.Redis, broker: EngineBroker, redis_u
     assert 0 <= value(found, "largesse_oldest_job_age_seconds", site="acme", lane="bulk") < 30
     assert value(found, "largesse_jobs_delayed") == 1
     assert value(found, "largesse_delayed_overdue_seconds") == 0
-    assert value(found, "largesse_site_parked", site="beta") == 1
-    assert value(found, "largesse_site_parked", site="acme") == 0
+    assert value(found, "largesse_site_paused", site="beta") == 1
+    assert value(found, "largesse_site_paused", site="acme") == 0
     assert value(found, "largesse_site_rate_per_minute", site="acme") == pytest.approx(60)
     assert value(found, "largesse_site_max_in_flight", site="acme") == 5
     assert value(found, "largesse_broker_memory_bytes") > 100_000
@@ -196,7 +196,7 @@ def test_queue_figures_follow_a_job(
     after = read_queue(client, broker.keyspace)
     assert (before.leased, before.waiting, before.overdue_s) == (1, 1, 0.0)
     site = next(one for one in after.sites if one.name == "acme")
-    assert (site.in_flight, site.parked) == (1, None)
+    assert (site.in_flight, site.paused_reason) == (1, None)
     assert 0 < site.budget_used <= 1
     assert 42 <= after.overdue_s < 60
 
@@ -207,18 +207,18 @@ def test_metrics_show_the_pace_that_a_429_left(
     """It falls with the 429 and is whole again once it has climbed back."""
     fill(broker, redis_url)
     metrics = Metrics(QueueReading(client, broker.keyspace))
-    assert value(samples(metrics), "largesse_site_pace_ratio", site="acme") == 1
+    assert value(samples(metrics), "largesse_site_adaptive_rate_ratio", site="acme") == 1
     shard = broker.keyspace.shard_of_site("acme")
     args = broker.options.fetch_arguments("chargebee", "w", 1)
     (job_id, _, fence, _) = broker.scripts.run("fetch", shard, args)[2]
-    ending = Retry(delay_ms=0, counted=False, unsure=False, pause_site_ms=1_000)
+    ending = Retry(delay_ms=0, counted=False, unsure=False, throttle_site_ms=1_000)
     args = [60_000, 1_000, *ending.arguments(job_id.decode(), int(fence))]
     assert broker.scripts.run("retry", shard, args) == [1]
     fresh = Metrics(QueueReading(client, broker.keyspace))
-    assert value(samples(fresh), "largesse_site_pace_ratio", site="acme") == 0.5
-    client.hincrby(f"{broker.keyspace.prefix(shard)}site:acme", "pace_at", -60_000)
+    assert value(samples(fresh), "largesse_site_adaptive_rate_ratio", site="acme") == 0.5
+    client.hincrby(f"{broker.keyspace.prefix(shard)}site:acme", "adaptive_at", -60_000)
     later = Metrics(QueueReading(client, broker.keyspace))
-    assert value(samples(later), "largesse_site_pace_ratio", site="acme") == 1
+    assert value(samples(later), "largesse_site_adaptive_rate_ratio", site="acme") == 1
 
 
 def test_queue_figures_count_what_scripts_ended(

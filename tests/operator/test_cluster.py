@@ -71,7 +71,7 @@ def test_moves_on_a_cluster(operator: OperatorClient) -> None:
     operator.pause("globex")
     operator.set_rate("globex", 30)
     (site,) = [one for one in operator.sites() if one.name == "globex"]
-    assert (site.parked, site.hand_rate) == ("paused by hand", 30)
+    assert (site.paused_reason, site.hand_rate) == ("paused by hand", 30)
     assert operator.resume("globex")
     for record in operator.find(JobQuery()).records:
         assert operator.cancel(record.job_id) == "cancelled"

@@ -136,7 +136,7 @@ def test_depth_is_recorded_once_a_minute(client: redis.Redis) -> None:
     )
     assert depth.total("waiting", "globex") == 0
     assert 0 <= depth.total("oldest_ms") < 60_000
-    (key,) = client.keys("*depth:*")  # type: ignore[misc]
+    (key,) = client.keys("*gauges:*")  # type: ignore[misc]
     assert 7_000 < client.ttl(key) <= 7_500  # type: ignore[operator]
 
 
@@ -144,7 +144,7 @@ def test_depths_leave_out_what_was_not_recorded(client: redis.Redis) -> None:
     """Gaps are no zeros, and no question goes beyond two hours."""
     minute = redis_now_ms(client) // 60_000
     for age in (3, 90, 200):
-        client.hset(f"{{largesse:0}}:depth:{minute - age}", "acme|waiting", age)
+        client.hset(f"{{largesse:0}}:gauges:{minute - age}", "acme|waiting", age)
     assert [one.total("waiting") for one in read_depths(client, KEYS, 60)] == [3]
     assert [one.total("waiting") for one in read_depths(client, KEYS, 500)] == [90, 3]
 

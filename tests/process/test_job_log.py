@@ -53,12 +53,12 @@ def decided(action: str, **changes: Any) -> Decision:
     [
         (decided("retry", delay_ms=5, counted=True), ["job.retry_scheduled"]),
         (decided("retry", delay_ms=5), ["job.snoozed"]),
-        (decided("retry", pause_site_ms=60_000), ["job.snoozed", "site.paused"]),
+        (decided("retry", throttle_site_ms=60_000), ["job.snoozed", "site.throttled"]),
         (decided("fail", counted=True), ["job.failed", "job.dead_lettered"]),
         (decided("expire"), ["job.expired"]),
         (decided("hold"), ["job.held"]),
         (decided("reissue", delay_ms=5, counted=True), ["job.reissued"]),
-        (decided("park_site", park_reason="http_401"), ["job.snoozed", "site.parked"]),
+        (decided("trip_site", trip_reason="http_401"), ["job.snoozed", "site.tripped"]),
     ],
 )
 def test_job_log_names_what_was_decided(
@@ -75,12 +75,12 @@ def test_job_log_names_what_was_decided(
 
 
 def test_job_log_speaks_louder_of_what_needs_a_person(log: JobLog, lines: Lines) -> None:
-    """Repeats are information; ends without a page are warnings; a parked site is an error."""
+    """Repeats are information; ends without a page are warnings; a tripped site is an error."""
     for action in ("retry", "fail", "hold", "expire", "reissue"):
         log.decided(JOB, decided(action), attempt=1, duration_ms=1)
-    log.decided(JOB, decided("park_site", park_reason="settings"), attempt=1, duration_ms=1)
+    log.decided(JOB, decided("trip_site", trip_reason="settings"), attempt=1, duration_ms=1)
     levels = {event: level for event, level, _ in lines}
-    assert levels.pop("site.parked") == logging.ERROR
+    assert levels.pop("site.tripped") == logging.ERROR
     assert levels.pop("job.snoozed") == logging.INFO
     assert set(levels.values()) == {logging.WARNING}
 
@@ -91,12 +91,12 @@ def test_job_log_says_once_that_a_site_waits(lines: Lines) -> None:
     log = JobLog(clock=lambda: now[0])
     error = ThrottledError("http_status", status=429)
     for _ in range(50):
-        decision = decided("retry", pause_site_ms=60_000)
+        decision = decided("retry", throttle_site_ms=60_000)
         log.decided(JOB, decision, attempt=1, duration_ms=1, error=error)
-    assert [event for event, _, _ in lines].count("site.paused") == 2
+    assert [event for event, _, _ in lines].count("site.throttled") == 2
     assert [event for event, _, _ in lines].count("job.snoozed") == 50
     now[0] += 1
-    log.decided(JOB, decided("retry", pause_site_ms=1), attempt=1, duration_ms=1)
+    log.decided(JOB, decided("retry", throttle_site_ms=1), attempt=1, duration_ms=1)
     assert lines[-1][2]["suppressed"] == 48
 
 

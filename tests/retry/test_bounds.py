@@ -118,7 +118,7 @@ def test_decide_never_leaves_its_bounds(  # noqa: PLR0917 - hypothesis fills the
     if decision.action in {"hold", "reissue"}:
         assert not repeatable
         assert decision.action == policy.on_ambiguous
-    assert (decision.action == "park_site") == (decision.park_reason is not None)
+    assert (decision.action == "trip_site") == (decision.trip_reason is not None)
 
 
 @given(seed=st.integers(0, 2**32), policy=POLICIES, attempt=st.integers(1, 49))

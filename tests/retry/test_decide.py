@@ -101,12 +101,12 @@ def test_decide_fails_the_rejected_at_once(
 
 
 @pytest.mark.parametrize(("status", "code"), MISCONFIGURED)
-def test_decide_parks_the_site_of_the_misconfigured(status: int, code: str) -> None:
-    """A wrong key or site parks the site and costs the job nothing, however often it happened."""
+def test_decide_trips_the_site_of_the_misconfigured(status: int, code: str) -> None:
+    """A wrong key or site trips the site and costs the job nothing, however often it happened."""
     error = MisconfiguredError("http_status", status=status, api_error_code=code)
     decision = ask(error, attempt=99, enqueued_ms=0)
-    assert decision.action == "park_site"
-    assert decision.park_reason == code
+    assert decision.action == "trip_site"
+    assert decision.trip_reason == code
     assert not decision.counted
     assert decision.error_class == "misconfigured"
 
@@ -119,9 +119,9 @@ def test_decide_parks_the_site_of_the_misconfigured(status: int, code: str) -> N
         (SettingsError("ACME_KEY", "is not set", "Export it."), "settings"),
     ],
 )
-def test_decide_names_the_reason_of_a_parked_site(error: Exception, reason: str) -> None:
-    """Without a code the status is the reason, and a key that cannot be read parks as well."""
-    assert ask(error).park_reason == reason
+def test_decide_names_the_reason_of_a_tripped_site(error: Exception, reason: str) -> None:
+    """Without a code the status is the reason, and a key that cannot be read trips it as well."""
+    assert ask(error).trip_reason == reason
 
 
 @pytest.mark.parametrize(("code", "least", "most", "pause"), THROTTLED)
@@ -129,13 +129,13 @@ def test_decide_names_the_reason_of_a_parked_site(error: Exception, reason: str)
 def test_decide_waits_by_the_code_of_a_429(
     code: str | None, least: int, most: int, pause: int | None, attempt: int
 ) -> None:
-    """The site's limit pauses the site, the other two delay one job; none burns an attempt."""
+    """The site's limit throttles the site, the other two delay one job; none burns an attempt."""
     error = ThrottledError("http_status", status=429, api_error_code=code)
     for seed in range(200):
         decision = ask(error, attempt=attempt, seed=seed)
         assert (decision.action, decision.error_class) == ("retry", "throttled")
         assert least <= decision.delay_ms <= most
-        assert decision.pause_site_ms == pause
+        assert decision.throttle_site_ms == pause
         assert not decision.counted
         assert not decision.executed_unknown
 
@@ -160,7 +160,7 @@ def test_decide_clamps_retry_after(seconds: float | None, pause: int) -> None:
     code = "api_request_limit_exceeded"
     error = ThrottledError("http_status", status=429, api_error_code=code, retry_after_s=seconds)
     decision = ask(error)
-    assert decision.pause_site_ms == pause
+    assert decision.throttle_site_ms == pause
     assert pause <= decision.delay_ms <= pause + max(1_000, pause // 10)
 
 
@@ -175,13 +175,13 @@ def test_decide_spreads_the_return_from_retry_after() -> None:
 
 
 @pytest.mark.parametrize("code", SITE_WIDE)
-def test_decide_parks_a_site_in_maintenance(code: str) -> None:
+def test_decide_trips_a_site_in_maintenance(code: str) -> None:
     """A read-only or unready site is tried now and then, and no attempt burns."""
     error = UnavailableError("http_status", status=503, api_error_code=code)
     decision = ask(error, attempt=50)
-    assert (decision.action, decision.error_class) == ("park_site", "unavailable")
-    assert decision.park_reason == code
-    assert (decision.delay_ms, decision.pause_site_ms) == (0, None)
+    assert (decision.action, decision.error_class) == ("trip_site", "unavailable")
+    assert decision.trip_reason == code
+    assert (decision.delay_ms, decision.throttle_site_ms) == (0, None)
     assert not decision.counted
     assert not decision.executed_unknown
 
@@ -193,7 +193,7 @@ def test_decide_asks_a_site_in_maintenance_when_it_said(seconds: float, first_ms
     """Retry-After says when the first try is, within 1 s to ten minutes."""
     code = "site_read_only_mode"
     error = UnavailableError("http_status", status=503, api_error_code=code, retry_after_s=seconds)
-    assert ask(error).pause_site_ms == first_ms
+    assert ask(error).throttle_site_ms == first_ms
 
 
 @pytest.mark.parametrize("code", ALONE)
@@ -203,7 +203,7 @@ def test_decide_backs_off_from_a_503(code: str | None) -> None:
     first = ask(error)
     assert (first.action, first.error_class) == ("retry", "unavailable")
     assert first.counted
-    assert first.pause_site_ms is None
+    assert first.throttle_site_ms is None
     assert not first.executed_unknown
     last = ask(error, attempt=12)
     assert (last.action, last.error_class) == ("fail", "unavailable")
@@ -352,7 +352,7 @@ DEADLINED = [
 @pytest.mark.parametrize("error", DEADLINED)
 @pytest.mark.parametrize("unsure", [True, False])
 def test_decide_expires_when_the_deadline_is_missed(error: Exception, unsure: bool) -> None:
-    """The deadline wins over every repeat, hold and park."""
+    """The deadline wins over every repeat, hold and trip."""
     for attempt in (1, 12):
         decision = ask(error, deadline_ms=NOW - 1, unsure=unsure, attempt=attempt)
         if decision.action != "fail":  # its attempts are spent, and its outcome is known
@@ -361,11 +361,11 @@ def test_decide_expires_when_the_deadline_is_missed(error: Exception, unsure: bo
 
 
 def test_decide_expires_at_once_when_the_next_attempt_would_be_too_late() -> None:
-    """A job whose site is paused past its deadline does not wait for it."""
+    """A job whose site is throttled past its deadline does not wait for it."""
     error = ThrottledError("http_status", status=429, retry_after_s=30)
     decision = ask(error, deadline_ms=NOW + 29_999)
     assert decision.action == "expire"
-    assert decision.pause_site_ms == 30_000, "the site is paused all the same"
+    assert decision.throttle_site_ms == 30_000, "the site is throttled all the same"
     assert ask(error, deadline_ms=NOW + 33_000).action == "retry"
 
 

@@ -31,7 +31,7 @@ LEAVES: dict[str, type[ApiError]] = {
     "ambiguous": AmbiguousError,
 }
 #: What the first words of "what next" promise.
-ACTIONS = {"fail": "fail", "park": "park_site", "pause": "retry", "this": "retry",
+ACTIONS = {"fail": "fail", "trip": "trip_site", "throttle": "retry", "this": "retry",
            "again": "retry", "up": "retry"}  # fmt: skip
 #: Every status and api_error_code that the API documents for its errors, and what proxies add.
 DOCUMENTED = {
@@ -123,7 +123,7 @@ def test_error_codes_are_documented_both_ways() -> None:
 def test_error_code_does_what_the_table_says(
     status: int, code: str | None, cls: str, following: str
 ) -> None:
-    """The decision about each row is the one that is documented, pauses included."""
+    """The decision about each row is the one that is documented, waits included."""
     decision = decide(
         LEAVES[cls]("http_status", status=status, api_error_code=code),
         policy=RetryPolicy(),
@@ -138,9 +138,11 @@ def test_error_code_does_what_the_table_says(
     )
     assert decision.error_class == cls
     assert decision.action == ACTIONS[following.split(maxsplit=1)[0].strip(";")]
-    assert (decision.pause_site_ms is not None) == following.startswith("pause the whole site")
+    assert (decision.throttle_site_ms is not None) == following.startswith(
+        "throttle the whole site"
+    )
     row = next(row for row in rows_of("Classes") if row[0] == f"`{cls}`")
-    burns = row[3].startswith("yes") and decision.park_reason is None
+    burns = row[3].startswith("yes") and decision.trip_reason is None
     assert decision.counted == burns
     assert decision.executed_unknown == (row[4] == "yes")
 

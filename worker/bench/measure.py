@@ -85,7 +85,7 @@ def measure(plan: Plan, tell: Tell) -> Report:
     with Stage(redis_url=plan.redis_url, latency_ms=plan.latency_ms, jobs=plan.jobs) as stage:
         settings = Settings.from_env(stage.environ)
         with Producer(settings) as producer, OperatorClient(settings) as operator:
-            # Parked until the workers are there: their start is not measured.
+            # Paused until the workers are there: their start is not measured.
             operator.pause(SITE, reason="the measurement has not begun")
             single = min(SINGLE_MAX, max(1, plan.jobs // 10))
             enqueue_per_s, ids = _enqueue_singly(producer, single, tell)

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 __all__ = ["sites"]
 
 sites = typer.Typer(
-    help="Sites: list, look, pause, resume, change the pace.", no_args_is_help=True
+    help="Sites: list, look, pause, resume, change the rate.", no_args_is_help=True
 )
 
 Name = Annotated[
@@ -39,7 +39,7 @@ def list_sites(*, as_json: Json = False) -> None:
          "reason"),
         [
             (one.name, one.state(now_ms), rate_of(one), f"{one.budget_used:.0%}", one.in_flight,
-             one.at_once or "no limit", one.backlog, _until(one, now_ms), one.parked)
+             one.at_once or "no limit", one.backlog, _until(one, now_ms), one.reason)
             for one in found
         ],
         empty="No site yet: the first worker that starts writes down those of its settings.",
@@ -71,7 +71,7 @@ def pause_site(
 
 @sites.command("resume", epilog=examples("sites resume acme-test"))
 def resume_site(site: Name, *, as_json: Json = False) -> None:
-    """Hand out the jobs of a paused or parked site again."""
+    """Hand out the jobs of a paused, tripped or throttled site again."""
     with operator() as opened:
         _site(opened, site)
         opened.resume(site)
@@ -92,7 +92,7 @@ def rate_site(
     *,
     as_json: Json = False,
 ) -> None:
-    """Change a site's pace for the whole fleet, at once; it outlives restarts of workers."""
+    """Change a site's rate for the whole fleet, at once; it outlives restarts of workers."""
     calls = None if rate == "settings" else _number(rate)
     with operator() as opened:
         _site(opened, site)
@@ -102,21 +102,23 @@ def rate_site(
 
 
 def _until(one: SiteState, now_ms: int) -> str | None:
-    """Say when a site that stands still goes on by itself: the pause's end, or the next probe."""
+    """Say when a site goes on by itself: what the API asked for, or the next probe."""
     state = one.state(now_ms)
-    if state == "paused":
-        return moment(one.paused_until_ms)
-    return f"probe {moment(one.probe_at_ms)}" if one.probe_at_ms and state == "parked" else None
+    if state == "throttled":
+        return moment(one.throttled_until_ms)
+    return f"probe {moment(one.probe_at_ms)}" if state == "tripped" else None
 
 
 def rate_of(one: SiteState) -> str:
-    """Write a site's pace for a person."""
+    """Write a site's rate for a person."""
     if one.hand_rate is not None:
         return f"{one.hand_rate:g} by hand" if one.hand_rate else "no limit by hand"
     rate = one.rate_per_minute
     if rate is None:
         return "no limit"
-    return f"{rate:g}" if one.pace >= 1 else f"{rate:g}, now {one.pace:.0%} of it"
+    return (
+        f"{rate:g}" if one.adaptive_ratio >= 1 else f"{rate:g}, now {one.adaptive_ratio:.0%} of it"
+    )
 
 
 def _number(text: str) -> float:
@@ -144,4 +146,4 @@ def _show(one: SiteState, now_ms: int, as_json: bool) -> None:
     if one.next_at_ms <= now_ms:
         shown["next_at"] = None
     shown["lanes"] = ", ".join(f"{lane} {count}" for lane, count in one.lanes.items())
-    facts(shown, times=("parked_at", "probe_at", "paused_until", "next_at"))
+    facts(shown, times=("paused_at", "tripped_at", "probe_at", "throttled_until", "next_at"))

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from worker.engine.keys import Keyspace
     from worker.metrics.counts import Times
-    from worker.metrics.gauges import QueueFigures
+    from worker.metrics.gauges import QueueGauges
     from worker.metrics.minutes import Point
 
 __all__ = ["stats"]
@@ -106,7 +106,7 @@ def _watch(client: redis.Redis, keyspace: Keyspace, minutes: int, *, as_json: bo
 
 
 def summary(
-    queue: QueueFigures, points: Sequence[Point], minutes: int, workers: Mapping[str, int]
+    queue: QueueGauges, points: Sequence[Point], minutes: int, workers: Mapping[str, int]
 ) -> dict[str, Any]:
     """Sum up what was read.
 
@@ -148,7 +148,7 @@ def summary(
     }
 
 
-def _site(queue: QueueFigures, name: str) -> dict[str, Any]:
+def _site(queue: QueueGauges, name: str) -> dict[str, Any]:
     site = next(one for one in queue.sites if one.name == name)
     lines = [one for one in queue.lines if one.site == name]
     return {
@@ -158,10 +158,11 @@ def _site(queue: QueueFigures, name: str) -> dict[str, Any]:
         "in_flight": site.in_flight,
         "max_in_flight": site.max_in_flight,
         "rate_per_minute": round(site.rate_per_minute, 3),
-        "pace": round(site.pace, 4),
+        "adaptive_ratio": round(site.adaptive_ratio, 4),
         "budget_used": round(site.budget_used, 3),
-        "paused_s": round(site.paused_s, 3),
-        "parked": site.parked,
+        "throttled_s": round(site.throttled_s, 3),
+        "paused_reason": site.paused_reason,
+        "tripped_reason": site.tripped_reason,
     }
 
 
@@ -249,9 +250,10 @@ def _sites(sites: Sequence[Mapping[str, Any]]) -> RenderableType:
 
 
 def _state(site: Mapping[str, Any]) -> str:
-    if site["parked"] is not None:
-        return f"parked: {site['parked']}"
-    return f"paused for {_span(site['paused_s'])}" if site["paused_s"] else "open"
+    for state in ("paused", "tripped"):
+        if site[f"{state}_reason"] is not None:
+            return f"{state}: {site[f'{state}_reason']}"
+    return f"throttled for {_span(site['throttled_s'])}" if site["throttled_s"] else "open"
 
 
 def _shown(quantiles: Mapping[str, float | None]) -> list[str]:

@@ -60,7 +60,7 @@ def _set_rate(dashboard: Dashboard, request: Request, form: Form, site: str) -> 
     session = session_of(request)
     if one(form, "to") == "settings":
         dashboard.operator.set_rate(site, None, who=session.who)
-        session.say(f"{site} goes at the pace of the settings.")
+        session.say(f"{site} goes at the rate of the settings.")
         return
     try:
         rate = float(one(form, "rate"))

@@ -96,8 +96,9 @@ class Snapshot:
 
     @property
     def held_back(self) -> list[SiteState]:
-        """Sites that are parked or paused."""
-        return [one for one in self.sites if one.state(self.now_ms) in {"parked", "paused"}]
+        """Sites that are paused, tripped or throttled."""
+        held_back = {"paused", "tripped", "throttled"}
+        return [one for one in self.sites if one.state(self.now_ms) in held_back]
 
 
 def take(operator: OperatorClient, site: str | None = None, kind: str | None = None) -> Snapshot:

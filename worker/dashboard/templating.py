@@ -18,10 +18,10 @@ __all__ = ["fragment", "render"]
 
 #: What a state looks like: tones of the style sheet.
 _TONES: Final = {
-    "succeeded": "good", "open": "good", "failed": "bad", "expired": "bad", "parked": "bad",
-    "held": "warn", "paused": "warn", "full": "warn", "cancelled": "", "running": "busy",
-    "waiting": "busy", "busy": "busy", "idle": "good", "stuck": "bad", "lost": "bad",
-    "silent": "warn", "stopping": "warn",
+    "succeeded": "good", "open": "good", "failed": "bad", "expired": "bad", "tripped": "bad",
+    "held": "warn", "paused": "warn", "throttled": "warn", "full": "warn", "cancelled": "",
+    "running": "busy", "waiting": "busy", "busy": "busy", "idle": "good", "stuck": "bad",
+    "lost": "bad", "silent": "warn", "stopping": "warn",
 }  # fmt: skip
 #: Stands where there is nothing.
 NONE: Final = "\N{EN DASH}"

@@ -122,12 +122,19 @@ def _check_overdue(
 
 def _check_site(site: SiteState, now_ms: int, known: AbstractSet[str]) -> Iterator[Check]:
     name = f"site {site.name}"
-    if site.parked is not None:
-        since = "" if site.parked_at_ms is None else f" for {spell_ms(now_ms - site.parked_at_ms)}"
-        probe = "; it is probed by itself" if site.probe_at_ms else ""
-        found = f"parked{since}: {site.parked}; {site.backlog} in line{probe}"
-        remedy = f"Mend the cause, then: largesse sites resume {site.name}"
-        yield Check(name, "warn", found, remedy)
+    held = {
+        "paused": (site.paused_reason, site.paused_at_ms, "When it may go on"),
+        "tripped": (
+            site.tripped_reason,
+            site.tripped_at_ms,
+            "One job is tried now and then. Else",
+        ),
+    }
+    for state, (reason, at_ms, when) in held.items():
+        if reason is not None:
+            since = "" if at_ms is None else f" for {spell_ms(now_ms - at_ms)}"
+            found = f"{state}{since}: {reason}; {site.backlog} in line"
+            yield Check(name, "warn", found, f"{when}: largesse sites resume {site.name}")
     # A budget of its own has the name of its site in front.
     if site.backlog and known and site.name.partition("/")[0] not in known | {"-"}:
         found = f"{site.backlog} in line, and the settings here do not know the site"

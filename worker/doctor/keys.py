@@ -21,7 +21,7 @@ __all__ = ["KNOWN", "check_keys"]
 KNOWN: Final = frozenset(
     {
         "job", "msg", "out", "hist", "q", "queues", "sites", "site", "dead", "held", "outcomes",
-        "ended", "series", "clock", "stopped_at", "audit", "workers", "worker", "depth",
+        "ended", "counts", "gauges", "clock", "stopped_at", "audit", "workers", "worker",
     }
 )  # fmt: skip
 #: Keys that are looked at; a larger Redis is looked at in part.

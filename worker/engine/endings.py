@@ -57,27 +57,27 @@ class Retry:
         counted: whether this attempt counts towards the most that are allowed.
         unsure: whether the API may have executed this attempt.
         attempt: JSON text for the history, or "".
-        pause_site_ms: milliseconds for which nobody calls the site; 0 = no pause. With a
-            `park_reason` they are the time until the first probe.
+        throttle_site_ms: milliseconds for which nobody calls the site; 0 = no wait. With a
+            `trip_reason` they are the time until the first probe.
         new_epoch: whether the next attempt gets a new idempotency key.
-        park_reason: stop handing out the site's jobs, but for a probe now and then; "" = go on.
-        failing: whether the attempt says that the site is away; after ten in a row it is probed.
+        trip_reason: trip the site's circuit breaker: one job is tried now and then; "" = go on.
+        failing: whether the attempt says that the site does not work; ten in a row trip it.
     """
 
     delay_ms: int
     counted: bool
     unsure: bool
     attempt: str | bytes = ""
-    pause_site_ms: int = 0
+    throttle_site_ms: int = 0
     new_epoch: bool = False
-    park_reason: str = ""
+    trip_reason: str = ""
     failing: bool = False
 
     def arguments(self, job_id: str, fence: int) -> list[Argument]:
         """Give this ending's part of the retry script's arguments."""
         return [
             job_id, fence, max(0, self.delay_ms), int(self.counted), int(self.unsure),
-            self.attempt, max(0, self.pause_site_ms), int(self.new_epoch), self.park_reason,
+            self.attempt, max(0, self.throttle_site_ms), int(self.new_epoch), self.trip_reason,
             int(self.failing),
         ]  # fmt: skip
 

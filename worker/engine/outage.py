@@ -8,7 +8,7 @@ import time
 from typing import Final
 
 from worker.errors import BrokerError, BrokerUnavailableError
-from worker.logs.events import BROKER_AWAY, BROKER_BACK, emit
+from worker.logs.events import BROKER_RECOVERED, BROKER_UNAVAILABLE, emit
 
 __all__ = ["Outage"]
 
@@ -41,7 +41,7 @@ class Outage:
             self._said = now
         # A worker goes on by itself: the advice to an app is not for it.
         problem = error.problem if isinstance(error, BrokerUnavailableError) else str(error)
-        emit(_log, BROKER_AWAY, level=logging.ERROR, problem=problem)
+        emit(_log, BROKER_UNAVAILABLE, level=logging.ERROR, problem=problem)
 
     def over(self) -> None:
         """Note that Redis served."""
@@ -50,5 +50,5 @@ class Outage:
         with self._lock:
             since, self._since = self._since, None
         if since is not None:
-            away_ms = round((time.monotonic() - since) * 1000)
-            emit(_log, BROKER_BACK, level=logging.WARNING, away_ms=away_ms)
+            unavailable_ms = round((time.monotonic() - since) * 1000)
+            emit(_log, BROKER_RECOVERED, level=logging.WARNING, unavailable_ms=unavailable_ms)

@@ -20,7 +20,7 @@ __all__ = ["SCRIPT_NAMES", "AsyncScripts", "Script", "Scripts", "script"]
 
 SCRIPT_NAMES: Final = (
     "enqueue", "fetch", "renew", "finish", "retry", "bury", "release", "reclaim",
-    "cancel", "replay", "discard", "park", "resume", "configure", "rate", "flush", "depth",
+    "cancel", "replay", "discard", "pause", "resume", "configure", "rate", "flush", "depth",
     "explain",
 )  # fmt: skip
 

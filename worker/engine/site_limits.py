@@ -4,55 +4,57 @@ from __future__ import annotations
 
 from typing import Final
 
-__all__ = ["DOUBLE_MS", "FAILING_MAX", "TRUST_FIRST", "TRUST_MS", "calls_at_once", "pace_now"]
+__all__ = ["DOUBLE_MS", "FAILURES_MAX", "RAMP_FIRST", "RAMP_MS", "adaptive_ratio", "calls_at_once"]
 
-#: ms in which a pace doubles once it climbs.
+#: ms in which an adaptive rate doubles once it climbs.
 DOUBLE_MS: Final = 3_500
-#: Endings in a row that say "away" before the gate shuts.
-FAILING_MAX: Final = 10
-#: Calls at once of a site that was not seen to work, and the ms for which a good ending counts.
-TRUST_FIRST: Final = 5
-TRUST_MS: Final = 30_000
+#: Failed endings in a row that trip the circuit breaker.
+FAILURES_MAX: Final = 10
+#: Calls at once of a site that has not answered, and the ms for which a good ending counts.
+RAMP_FIRST: Final = 5
+RAMP_MS: Final = 30_000
 
-#: ms of climbing after which every pace is whole again.
+#: ms of climbing after which every adaptive rate is whole again.
 _CLIMBED_MS: Final = 3_600_000
 
 
-def pace_now(pace: float | None, pace_at: float, climb_ms: float, *, now_ms: int) -> float:
+def adaptive_ratio(
+    adaptive: float | None, adaptive_at: float, climb_ms: float, *, now_ms: int
+) -> float:
     """Give the part of its rate at which a site is called.
 
     Args:
-        pace: the part that the last 429 left, or None when there was none.
-        pace_at: Unix ms since which it stands.
+        adaptive: the part that the last 429 left, or None when there was none.
+        adaptive_at: Unix ms since which it stands.
         climb_ms: ms for which it stands; then it climbs.
         now_ms: Unix ms.
 
     Returns:
         More than 0, and 1 when it is called at its whole rate.
     """
-    if pace is None:
+    if adaptive is None:
         return 1.0
-    climbed_ms = min(_CLIMBED_MS, max(0.0, now_ms - pace_at - climb_ms))
-    return min(1.0, float(pace * 2 ** (climbed_ms / DOUBLE_MS)))
+    climbed_ms = min(_CLIMBED_MS, max(0.0, now_ms - adaptive_at - climb_ms))
+    return min(1.0, float(adaptive * 2 ** (climbed_ms / DOUBLE_MS)))
 
 
 def calls_at_once(
     max_in_flight: int,
     *,
     probed: bool,
-    failing: int,
-    trust: int | None,
-    well_at: int | None,
+    failures: int,
+    ramp: int | None,
+    success_at: int | None,
     now_ms: int,
 ) -> int:
     """Give how many calls of a site may be under way at the same moment now.
 
     Args:
         max_in_flight: as the settings say; 0 = no limit.
-        probed: the site is parked, with a time to try it.
-        failing: endings in a row that said the site is away.
-        trust: calls at once that it has earned, or None.
-        well_at: Unix ms when a call last went well, or None.
+        probed: its circuit breaker is tripped.
+        failures: failed endings in a row.
+        ramp: calls at once that it has earned, or None.
+        success_at: Unix ms when a call last went well, or None.
         now_ms: Unix ms.
 
     Returns:
@@ -62,6 +64,6 @@ def calls_at_once(
         return 1
     if max_in_flight == 0:
         return 0
-    fresh = trust is not None and well_at is not None and now_ms - well_at < TRUST_MS
-    most = min(max_in_flight, trust if fresh and trust is not None else TRUST_FIRST)
-    return max(1, min(most, FAILING_MAX - failing)) if failing else most
+    fresh = ramp is not None and success_at is not None and now_ms - success_at < RAMP_MS
+    most = min(max_in_flight, ramp if fresh and ramp is not None else RAMP_FIRST)
+    return max(1, min(most, FAILURES_MAX - failures)) if failures else most

@@ -54,7 +54,20 @@ async def read_wait_reason(
 
 def _read(reply: Sequence[Any], alive: int) -> WaitReason:
     words = [word.decode(errors="replace") if isinstance(word, bytes) else word for word in reply]
-    now, state, site, place, due, delivered, reason, parked, probe, throttled, interval = words
+    (
+        now,
+        state,
+        site,
+        place,
+        due,
+        delivered,
+        reason,
+        paused,
+        tripped,
+        probe,
+        throttled,
+        interval,
+    ) = words
     clauses: list[str] = []
     if state == "running" and delivered:
         clauses.append(f"running for {_length(int(now) - int(delivered))}")
@@ -65,7 +78,8 @@ def _read(reply: Sequence[Any], alive: int) -> WaitReason:
     if state in {"queued", "running", "delayed"} and not alive:
         clauses.append("no worker is alive")
     if state == "queued":
-        clauses += _site_clauses(int(now), site.partition("/")[0], parked, probe, throttled)
+        held = (paused, tripped, probe, throttled)
+        clauses += _site_clauses(int(now), site.partition("/")[0], held)
         if place and interval and float(interval) > 0:
             rate = round(60 * _MS / float(interval))
             jobs = "1 job is" if int(place) == 1 else f"{place} jobs are"
@@ -74,15 +88,18 @@ def _read(reply: Sequence[Any], alive: int) -> WaitReason:
     return WaitReason(state=state, place=number, text="; ".join(clauses))
 
 
-def _site_clauses(now_ms: int, site: str, parked: str, probe: str, throttled: str) -> list[str]:
-    if parked and probe:
+def _site_clauses(now_ms: int, site: str, held: Sequence[str]) -> list[str]:
+    paused, tripped, probe, throttled = held
+    clauses: list[str] = []
+    if paused:
+        clauses.append(f"site {site} is paused by a person ({paused})")
+    if tripped:
         left = _length(int(float(probe)) - now_ms)
-        return [f"site {site} is tripped ({parked}): next try in {left}"]
-    if parked:
-        return [f"site {site} is paused by a person ({parked})"]
+        clauses.append(f"site {site} is tripped ({tripped}): next try in {left}")
     if throttled and float(throttled) > now_ms:
-        return [f"the API throttles site {site} for {_length(int(float(throttled)) - now_ms)}"]
-    return []
+        left = _length(int(float(throttled)) - now_ms)
+        clauses.append(f"the API throttles site {site} for {left}")
+    return clauses
 
 
 def _length(ms: int) -> str:

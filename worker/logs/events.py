@@ -25,15 +25,15 @@ JOB_EXPIRED: Final = "job.expired"
 JOB_CANCELLED: Final = "job.cancelled"
 API_CALL: Final = "api.call"
 RESULT_PUBLISHED: Final = "result.published"
-SITE_PAUSED: Final = "site.paused"
-SITE_PARKED: Final = "site.parked"
+SITE_THROTTLED: Final = "site.throttled"
+SITE_TRIPPED: Final = "site.tripped"
 SITE_RESUMED: Final = "site.resumed"
 WORKER_STARTED: Final = "worker.started"
 WORKER_STOPPED: Final = "worker.stopped"
 WORKER_RESTARTED: Final = "worker.restarted"
 WORKER_CRASHED: Final = "worker.crashed"
-BROKER_AWAY: Final = "broker.away"
-BROKER_BACK: Final = "broker.back"
+BROKER_UNAVAILABLE: Final = "broker.unavailable"
+BROKER_RECOVERED: Final = "broker.recovered"
 BROKER_UNSAFE: Final = "broker.unsafe"
 
 #: Fields that any line may carry.
@@ -66,15 +66,15 @@ EVENTS: Final[Mapping[str, tuple[str, ...]]] = {
     JOB_CANCELLED: (*_JOB, "attempts"),
     API_CALL: (*_JOB, "attempt", "method", "path", "duration_ms", "replayed", *_ERROR, "reason"),
     RESULT_PUBLISHED: (*_JOB, "state", "attempts"),
-    SITE_PAUSED: ("site", "delay_ms", "why"),
-    SITE_PARKED: ("site", "reason"),
+    SITE_THROTTLED: ("site", "delay_ms", "why"),
+    SITE_TRIPPED: ("site", "reason"),
     SITE_RESUMED: ("site", "reason"),
     WORKER_STARTED: ("worker", "version", "processes", "concurrency"),
     WORKER_STOPPED: ("worker", "duration_ms", "jobs"),
     WORKER_RESTARTED: ("worker", "exit_code"),
     WORKER_CRASHED: ("worker", "error_class"),
-    BROKER_AWAY: ("problem",),
-    BROKER_BACK: ("away_ms",),
+    BROKER_UNAVAILABLE: ("problem",),
+    BROKER_RECOVERED: ("unavailable_ms",),
     BROKER_UNSAFE: ("check", "problem", "remedy"),
 }
 

@@ -178,7 +178,7 @@ class Counts:
     def lost_series(self) -> None:
         """Count a flush of the series that Redis did not take."""
         with self._lock:
-            self._count(("series_flushes_lost_total",))
+            self._count(("minute_flushes_lost_total",))
 
     def snapshot(self) -> Snapshot:
         """Copy all figures."""

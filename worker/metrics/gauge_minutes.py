@@ -1,6 +1,6 @@
 """How deep the queue was, minute by minute, for two hours: whoever comes first writes a minute.
 
-    read_queue  --record, once a minute-->  <prefix>depth:<minute>  --read_depths-->  charts
+    read_queue  --record, once a minute-->  <prefix>gauges:<minute>  --read_depths-->  charts
 
 Workers record at their beats, an open dashboard too, so that a queue without workers shows. On
 shard 0. A minute that nobody recorded is a gap.
@@ -16,7 +16,7 @@ import redis
 
 from worker.engine.keys import Keyspace
 from worker.engine.redis_errors import speaking_to_redis
-from worker.metrics.gauges import QueueFigures, read_queue, redis_now_ms
+from worker.metrics.gauges import QueueGauges, read_queue, redis_now_ms
 from worker.metrics.minutes import MINUTE_MS, MINUTES_MAX
 
 __all__ = ["Depth", "read_depths", "record_depth"]
@@ -107,10 +107,10 @@ def read_depths(client: redis.Redis, keyspace: Keyspace, minutes: int = 60) -> l
 
 
 def _key(keyspace: Keyspace, minute: int) -> str:
-    return f"{keyspace.prefix(0)}depth:{minute}"
+    return f"{keyspace.prefix(0)}gauges:{minute}"
 
 
-def _numbers(queue: QueueFigures) -> dict[str, int]:
+def _numbers(queue: QueueGauges) -> dict[str, int]:
     found: dict[str, int] = {}
     for line in queue.lines:
         name = f"{line.site}|waiting"

@@ -1,7 +1,7 @@
 """The queue at one moment, read from Redis: lines, leases, budgets. Three round trips, no scan.
 
-figures = read_queue(client, keyspace)
-figures.waiting, figures.oldest_age_s, [site.parked for site in figures.sites]
+gauges = read_queue(client, keyspace)
+gauges.waiting, gauges.oldest_age_s, [site.paused_reason for site in gauges.sites]
 """
 
 from __future__ import annotations
@@ -15,9 +15,9 @@ import redis
 
 from worker.engine.keys import Keyspace
 from worker.engine.redis_errors import speaking_to_redis
-from worker.engine.site_limits import pace_now
+from worker.engine.site_limits import adaptive_ratio
 
-__all__ = ["LineFigures", "QueueFigures", "SiteFigures", "read_queue", "redis_now_ms"]
+__all__ = ["LineGauges", "QueueGauges", "SiteGauges", "read_queue", "redis_now_ms"]
 
 LANES: Final = ("interactive", "bulk")
 #: Sites that are read, the first by name: bounds the time of a scrape.
@@ -26,13 +26,13 @@ SITES_MAX: Final = 500
 PIPELINE_MAX: Final = 1_000
 
 _SITE_FIELDS: Final = (
-    "in_flight", "max_in_flight", "interval_ms", "burst_ms", "tat", "paused_until", "pace_at",
-    "climb_ms", "pace", "parked",
+    "in_flight", "max_in_flight", "interval_ms", "burst_ms", "tat", "throttled_until",
+    "adaptive_at", "climb_ms", "adaptive", "paused", "tripped",
 )  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class LineFigures:
+class LineGauges:
     """One lane of a site.
 
     Attributes:
@@ -49,7 +49,7 @@ class LineFigures:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class SiteFigures:
+class SiteGauges:
     """The budget of one site.
 
     Attributes:
@@ -57,30 +57,32 @@ class SiteFigures:
         in_flight: calls right now.
         max_in_flight: most of them; 0 = no limit.
         rate_per_minute: calls a minute that the fleet makes at most; 0.0 = no limit.
-        pace: part of that rate at which it is called: below 1.0 from a 429 until it has climbed.
+        adaptive_ratio: part of that rate at which it is called: below 1.0 after a 429.
         budget_used: 0.0 = a whole burst may go at once, 1.0 = calls are spaced by the rate.
-        paused_s: seconds until it may be called again.
-        parked: why no job is handed out, or None.
+        throttled_s: seconds until it may be called again, as the API asked; 0.0 = now.
+        paused_reason: why a person paused it, or None.
+        tripped_reason: why its circuit breaker is tripped, or None.
     """
 
     name: str
     in_flight: int
     max_in_flight: int
     rate_per_minute: float
-    pace: float
+    adaptive_ratio: float
     budget_used: float
-    paused_s: float
-    parked: str | None
+    throttled_s: float
+    paused_reason: str | None
+    tripped_reason: str | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class QueueFigures:
+class QueueGauges:
     """All queues of a namespace.
 
     Attributes:
         now_ms: Redis time of the reading, Unix ms.
         lines: every lane of every site that is configured or has jobs, by name.
-        sites: every site that is configured or parked, by name.
+        sites: every site that is configured, paused or tripped, by name.
         delayed, leased, dead, held: jobs.
         overdue_s: seconds that the next delayed job is late; 0.0 when none is.
         outcomes: entries of the streams of outcomes.
@@ -88,8 +90,8 @@ class QueueFigures:
     """
 
     now_ms: int
-    lines: tuple[LineFigures, ...]
-    sites: tuple[SiteFigures, ...]
+    lines: tuple[LineGauges, ...]
+    sites: tuple[SiteGauges, ...]
     delayed: int
     leased: int
     dead: int
@@ -135,7 +137,7 @@ def is_cluster(client: redis.Redis) -> bool:
     return getattr(client, "nodes_manager", None) is not None
 
 
-def read_queue(client: redis.Redis, keyspace: Keyspace) -> QueueFigures:
+def read_queue(client: redis.Redis, keyspace: Keyspace) -> QueueGauges:
     """Read the queue.
 
     Args:
@@ -154,7 +156,7 @@ def read_queue(client: redis.Redis, keyspace: Keyspace) -> QueueFigures:
         kept = sorted(names, key=lambda one: one[1])[:SITES_MAX]
         figures = _read_sites(client, kept, now_ms)
         lines = _read_lines(client, queues, kept, now_ms)
-    return QueueFigures(
+    return QueueGauges(
         now_ms=now_ms,
         lines=tuple(lines),
         sites=tuple(one for one, where in zip(figures, kept, strict=True) if where in sites),
@@ -240,7 +242,7 @@ def _score(reply: Sequence[Any]) -> float:
 
 def _read_sites(
     client: redis.Redis, sites: Sequence[tuple[str, str]], now_ms: int
-) -> list[SiteFigures]:
+) -> list[SiteGauges]:
     commands = [("HMGET", f"{prefix}site:{name}", *_SITE_FIELDS) for prefix, name in sites]
     return [
         _site(name, raw, now_ms)
@@ -248,19 +250,22 @@ def _read_sites(
     ]
 
 
-def _site(name: str, raw: Sequence[bytes | None], now_ms: int) -> SiteFigures:
-    *numbers, pace, parked = raw
-    in_flight, most, interval, burst, tat, paused, *since = (float(one or 0) for one in numbers)
+def _site(name: str, raw: Sequence[bytes | None], now_ms: int) -> SiteGauges:
+    *numbers, adaptive, paused, tripped = raw
+    in_flight, most, interval, burst, tat, until, *since = (float(one or 0) for one in numbers)
     ahead_ms = max(0.0, tat - now_ms)
-    return SiteFigures(
+    return SiteGauges(
         name=name,
         in_flight=int(in_flight),
         max_in_flight=int(most),
         rate_per_minute=60_000 / interval if interval else 0.0,
-        pace=pace_now(None if pace is None else float(pace), *since, now_ms=now_ms),
+        adaptive_ratio=adaptive_ratio(
+            None if adaptive is None else float(adaptive), *since, now_ms=now_ms
+        ),
         budget_used=min(1.0, ahead_ms / (burst + interval)) if interval else 0.0,
-        paused_s=max(0.0, (paused - now_ms) / 1000),
-        parked=None if parked is None else parked.decode(errors="replace"),
+        throttled_s=max(0.0, (until - now_ms) / 1000),
+        paused_reason=None if paused is None else paused.decode(errors="replace"),
+        tripped_reason=None if tripped is None else tripped.decode(errors="replace"),
     )
 
 
@@ -269,7 +274,7 @@ def _read_lines(
     queues: Sequence[tuple[str, str]],
     sites: Sequence[tuple[str, str]],
     now_ms: int,
-) -> list[LineFigures]:
+) -> list[LineGauges]:
     places = [(prefix, site, lane) for prefix, site in sites for lane in LANES]
     keys = [
         (place, f"{place[0]}q:{queue}:line:{place[1]}:{place[2]}")
@@ -291,6 +296,6 @@ def _read_lines(
         if at_ms is not None:  # the head of the line may have been taken meanwhile
             ages[place] = max(ages[place], (now_ms - int(at_ms)) / 1000)
     return [
-        LineFigures(site=place[1], lane=place[2], waiting=waiting[place], oldest_age_s=age)
+        LineGauges(site=place[1], lane=place[2], waiting=waiting[place], oldest_age_s=age)
         for place, age in ages.items()
     ]

@@ -1,6 +1,6 @@
 """The last two hours in minutes, kept in Redis by all processes together.
 
-    Counts  --Flusher, every 5 s-->  <prefix>series:<minute>  --read_series-->  points
+    Counts  --Flusher, every 5 s-->  <prefix>counts:<minute>  --read_series-->  points
 
 A minute is one hash a shard: `site|kind|name` to a number. A flush that Redis does not take loses
 figures of these seconds, never a job.
@@ -42,7 +42,7 @@ def series_key(keyspace: Keyspace, shard: int, minute: int) -> str:
         shard: number of the shard.
         minute: Unix time in minutes.
     """
-    return f"{keyspace.prefix(shard)}series:{minute}"
+    return f"{keyspace.prefix(shard)}counts:{minute}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

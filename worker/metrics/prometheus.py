@@ -25,7 +25,7 @@ from worker.engine.keys import Keyspace
 from worker.engine.redis_errors import speaking_to_redis
 from worker.errors import BrokerError
 from worker.metrics.counts import BOUNDS_S, Counts, Times
-from worker.metrics.gauges import QueueFigures, is_cluster, read_queue
+from worker.metrics.gauges import QueueGauges, is_cluster, read_queue
 from worker.metrics.metric_names import METRICS, PREFIX
 
 __all__ = ["Metrics", "ProcessCounts", "QueueReading"]
@@ -158,7 +158,7 @@ class QueueReading(Collector):
         }
 
 
-def _samples(queue: QueueFigures) -> dict[str, Samples]:
+def _samples(queue: QueueGauges) -> dict[str, Samples]:
     lines, sites = queue.lines, queue.sites
     return {
         "jobs_waiting": [((one.site, one.lane), one.waiting) for one in lines],
@@ -172,10 +172,11 @@ def _samples(queue: QueueFigures) -> dict[str, Samples]:
         "site_in_flight": [((one.name,), one.in_flight) for one in sites],
         "site_max_in_flight": [((one.name,), one.max_in_flight) for one in sites],
         "site_rate_per_minute": [((one.name,), one.rate_per_minute) for one in sites],
-        "site_pace_ratio": [((one.name,), one.pace) for one in sites],
+        "site_adaptive_rate_ratio": [((one.name,), one.adaptive_ratio) for one in sites],
         "site_budget_used_ratio": [((one.name,), one.budget_used) for one in sites],
-        "site_paused_seconds": [((one.name,), one.paused_s) for one in sites],
-        "site_parked": [((one.name,), one.parked is not None) for one in sites],
+        "site_throttled_seconds": [((one.name,), one.throttled_s) for one in sites],
+        "site_paused": [((one.name,), one.paused_reason is not None) for one in sites],
+        "site_tripped": [((one.name,), one.tripped_reason is not None) for one in sites],
         "jobs_ended_by_broker_total": list(queue.ended.items()),
     }
 

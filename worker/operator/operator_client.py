@@ -27,7 +27,7 @@ from worker.operator.queue_state import QueueState, read_queues
 from worker.operator.replay_plan import ReplayPlan, plan_replay
 from worker.operator.site_state import SiteState, read_sites
 from worker.operator.worker_state import WorkerState, read_workers
-from worker.process.budgets import pace_of
+from worker.process.budgets import rate_of
 from worker.settings import Settings
 
 __all__ = ["OperatorClient"]
@@ -86,7 +86,7 @@ class OperatorClient:
         return count_set_aside(self._client, self._keyspace)
 
     def sites(self) -> list[SiteState]:
-        """Give every site that is configured, was parked or has had jobs, by name."""
+        """Give every site that is configured, was paused or has had jobs, by name."""
         return read_sites(self._client, self._keyspace)
 
     def workers(self) -> list[WorkerState]:
@@ -218,11 +218,15 @@ class OperatorClient:
 
     def pause(self, site: str, *, reason: str = "paused by hand", who: str | None = None) -> None:
         """Hand out no more jobs of a site; they stay in their lines."""
-        self._scripts.run("park", self._keyspace.shard_of_site(site), [site, reason])
+        self._scripts.run("pause", self._keyspace.shard_of_site(site), [site, reason])
         self._note("pause", site, detail=reason, who=who)
 
     def resume(self, site: str, *, who: str | None = None) -> bool:
-        """Hand out the jobs of a parked or paused site again; False when nothing held it back."""
+        """Hand out the jobs of a paused, tripped or throttled site again.
+
+        Returns:
+            False when nothing held it back.
+        """
         word = self._scripts.run("resume", self._keyspace.shard_of_site(site), [site])
         resumed = cast("bytes", word) == b"resumed"
         self._note("resume", site, result="done" if resumed else "nothing held it back", who=who)
@@ -231,7 +235,7 @@ class OperatorClient:
     def set_rate(
         self, site: str, rate_per_minute: float | None, *, who: str | None = None
     ) -> None:
-        """Change a site's pace for the whole fleet; it stands until it is changed again.
+        """Change a site's rate for the whole fleet; it stands until it is changed again.
 
         Args:
             site: name of the site.
@@ -243,8 +247,8 @@ class OperatorClient:
             self._scripts.run("rate", shard, [site, "", 0, 0])
             self._note("rate", site, detail="as the settings say", who=who)
             return
-        pace, burst = pace_of(rate_per_minute)
-        budget = Budget(site, rate_per_minute=pace, burst=burst, max_in_flight=0)
+        rate, burst = rate_of(rate_per_minute)
+        budget = Budget(site, rate_per_minute=rate, burst=burst, max_in_flight=0)
         _, interval_ms, burst_ms, _ = budget.arguments()
         self._scripts.run("rate", shard, [site, f"{rate_per_minute:g}", interval_ms, burst_ms])
         self._note("rate", site, detail=f"{rate_per_minute:g} a minute", who=who)

@@ -10,7 +10,7 @@ import redis
 
 from worker.engine.keys import Keyspace
 from worker.engine.redis_errors import speaking_to_redis
-from worker.engine.site_limits import calls_at_once, pace_now
+from worker.engine.site_limits import adaptive_ratio, calls_at_once
 from worker.metrics.gauges import redis_now_ms
 
 __all__ = ["LANES", "SiteState", "read_sites"]
@@ -26,7 +26,7 @@ class SiteState:
     Attributes:
         name: name of the site.
         interval_ms: milliseconds between two calls; 0 = no limit.
-        burst_ms: how far calls may run ahead of that pace.
+        burst_ms: how far calls may run ahead of that rate.
         max_in_flight: most calls at the same moment; 0 = no limit.
         at_once: the same now: fewer until calls have gone well, while they fail or while it is
             probed; 0 = no limit.
@@ -35,14 +35,17 @@ class SiteState:
         lanes: the same by lane.
         oldest_at_ms: Unix ms at which the job at the head of a line that has waited longest was
             enqueued, or None when none waits.
-        paused_until_ms: Unix ms until which nobody calls it, or None.
-        parked: why nobody calls it until somebody resumes it, or None.
-        parked_at_ms: since when.
-        probe_at_ms: when one call is tried while it is parked, or None.
+        throttled_until_ms: Unix ms until which the API asked not to be called, or None.
+        paused_reason: why a person paused it, or None.
+        paused_at_ms: since when.
+        tripped_reason: why its circuit breaker is tripped, or None.
+        tripped_at_ms: since when.
+        probe_at_ms: when one call is tried while it is tripped, or None.
         settings_rate: calls a minute as the settings say, or None when they set no limit.
         hand_rate: calls a minute that a person set over the settings, or None.
-        pace: part of its rate at which it is called: below 1 from a 429 until it has climbed back.
-        next_at_ms: Unix ms of the next call that its pace allows; 0 = at once.
+        adaptive_ratio: part of its rate at which it is called: below 1 from a 429 until it has
+            climbed back.
+        next_at_ms: Unix ms of the next call that its rate allows; 0 = at once.
         budget_used: 0.0 = a whole burst may go at once, 1.0 = calls are spaced by the rate.
     """
 
@@ -55,13 +58,15 @@ class SiteState:
     backlog: int
     lanes: Mapping[str, int]
     oldest_at_ms: int | None
-    paused_until_ms: int | None
-    parked: str | None
-    parked_at_ms: int | None
+    throttled_until_ms: int | None
+    paused_reason: str | None
+    paused_at_ms: int | None
+    tripped_reason: str | None
+    tripped_at_ms: int | None
     probe_at_ms: int | None
     settings_rate: float | None
     hand_rate: float | None
-    pace: float
+    adaptive_ratio: float
     next_at_ms: int
     budget_used: float
 
@@ -71,10 +76,15 @@ class SiteState:
         return 60_000 / self.interval_ms if self.interval_ms > 0 else None
 
     @property
-    def rate_now(self) -> float | None:
-        """Calls a minute at the pace of this moment, or None when there is no limit."""
+    def adaptive_rate(self) -> float | None:
+        """Calls a minute that the API lets through now, or None when there is no limit."""
         rate = self.rate_per_minute
-        return None if rate is None else rate * self.pace
+        return None if rate is None else rate * self.adaptive_ratio
+
+    @property
+    def reason(self) -> str | None:
+        """Why it is paused or tripped, or None."""
+        return self.paused_reason or self.tripped_reason
 
     def state(self, now_ms: int) -> str:
         """Say how it stands.
@@ -83,13 +93,16 @@ class SiteState:
             now_ms: Unix ms.
 
         Returns:
-            "parked", "paused" (until a time), "full" (all the calls that it may have now are in
-            flight), "waiting" (for its pace) or "open".
+            "paused" (by a person), "tripped" (circuit breaker), "throttled" (by the API, until a
+            time), "full" (all the calls that it may have now are in flight), "waiting" (for its
+            rate) or "open".
         """
-        if self.parked is not None:
-            return "parked"
-        if self.paused_until_ms is not None and self.paused_until_ms > now_ms:
+        if self.paused_reason is not None:
             return "paused"
+        if self.tripped_reason is not None:
+            return "tripped"
+        if self.throttled_until_ms is not None and self.throttled_until_ms > now_ms:
+            return "throttled"
         if 0 < self.at_once <= self.in_flight:
             return "full"
         return "waiting" if self.backlog and self.next_at_ms > now_ms else "open"
@@ -100,15 +113,17 @@ class SiteState:
         return {
             "site": self.name,
             "state": self.state(now_ms),
-            "reason": self.parked,
-            "parked_at": self.parked_at_ms,
+            "paused_reason": self.paused_reason,
+            "paused_at": self.paused_at_ms,
+            "tripped_reason": self.tripped_reason,
+            "tripped_at": self.tripped_at_ms,
             "probe_at": self.probe_at_ms,
-            "paused_until": self.paused_until_ms,
+            "throttled_until": self.throttled_until_ms,
             "rate_per_minute": None if rate is None else round(rate, 3),
-            "rate_now": None if self.rate_now is None else round(self.rate_now, 3),
+            "adaptive_rate": None if self.adaptive_rate is None else round(self.adaptive_rate, 3),
             "settings_rate": self.settings_rate and round(self.settings_rate, 3),
             "hand_rate": self.hand_rate,
-            "pace": round(self.pace, 4),
+            "adaptive_ratio": round(self.adaptive_ratio, 4),
             "max_in_flight": self.max_in_flight or None,
             "at_once": self.at_once or None,
             "in_flight": self.in_flight,
@@ -125,7 +140,7 @@ class SiteState:
 
 
 def read_sites(client: redis.Redis, keyspace: Keyspace) -> list[SiteState]:
-    """Give every site that is configured, was parked or has had jobs, by name.
+    """Give every site that is configured, was paused or has had jobs, by name.
 
     Args:
         client: a client whose replies are bytes.
@@ -191,15 +206,18 @@ def _site(
     def whole(field: bytes) -> int | None:
         return int(raw[field]) if field in raw else None
 
+    def text(field: bytes) -> str | None:
+        return raw[field].decode(errors="replace") if field in raw else None
+
     lanes = {lane: sum(lengths[place :: len(LANES)]) for place, lane in enumerate(LANES)}
-    paused = int(number(b"paused_until"))
+    throttled_until = int(number(b"throttled_until"))
     turn_ms = int(number(b"tat") - number(b"burst_ms")) if number(b"interval_ms") else 0
     at_once = calls_at_once(
         int(number(b"max_in_flight")),
         probed=b"probe_at" in raw,
-        failing=int(number(b"failing")),
-        trust=whole(b"trust"),
-        well_at=whole(b"well_at"),
+        failures=int(number(b"failures")),
+        ramp=whole(b"ramp"),
+        success_at=whole(b"success_at"),
         now_ms=now_ms,
     )
     return SiteState(
@@ -212,21 +230,23 @@ def _site(
         backlog=sum(lanes.values()),
         lanes=lanes,
         oldest_at_ms=oldest_at_ms,
-        paused_until_ms=paused or None,
-        parked=raw[b"parked"].decode(errors="replace") if b"parked" in raw else None,
-        parked_at_ms=int(number(b"parked_at")) or None,
-        probe_at_ms=int(number(b"probe_at")) or None,
+        throttled_until_ms=throttled_until or None,
+        paused_reason=text(b"paused"),
+        paused_at_ms=whole(b"paused_at"),
+        tripped_reason=text(b"tripped"),
+        tripped_at_ms=whole(b"tripped_at"),
+        probe_at_ms=whole(b"probe_at"),
         settings_rate=_rate(
             number(b"set_interval_ms" if b"set_interval_ms" in raw else b"interval_ms")
         ),
         hand_rate=number(b"hand_rate") if b"hand_rate" in raw else None,
-        pace=pace_now(
-            number(b"pace") if b"pace" in raw else None,
-            number(b"pace_at"),
+        adaptive_ratio=adaptive_ratio(
+            number(b"adaptive") if b"adaptive" in raw else None,
+            number(b"adaptive_at"),
             number(b"climb_ms"),
             now_ms=now_ms,
         ),
-        next_at_ms=max(0, turn_ms, paused),
+        next_at_ms=max(0, turn_ms, throttled_until),
         budget_used=_budget_used(
             number(b"tat") - now_ms, number(b"burst_ms"), number(b"interval_ms")
         ),

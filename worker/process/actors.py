@@ -203,15 +203,15 @@ class Caller:
         self, decision: Decision, delivery: Delivery, error: Exception | None, attempt: str | bytes
     ) -> Ending:
         match decision.action:
-            case "retry" | "reissue" | "park_site":
+            case "retry" | "reissue" | "trip_site":
                 return Retry(
                     delay_ms=decision.delay_ms,
                     counted=decision.counted,
                     unsure=decision.executed_unknown,
                     attempt=attempt,
-                    pause_site_ms=decision.pause_site_ms or 0,
+                    throttle_site_ms=decision.throttle_site_ms or 0,
                     new_epoch=decision.action == "reissue",
-                    park_reason=decision.park_reason or "",
+                    trip_reason=decision.trip_reason or "",
                     failing=decision.error_class in FAILING_CLASSES,
                 )
             case "hold":

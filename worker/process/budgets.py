@@ -14,7 +14,7 @@ from worker.errors import BrokerError, SettingsError
 from worker.settings import Settings
 from worker.settings.site import Site
 
-__all__ = ["BudgetKeeper", "budget_of", "key_mark_of", "pace_of"]
+__all__ = ["BudgetKeeper", "budget_of", "key_mark_of", "rate_of"]
 
 #: Seconds between two writings: a Redis that lost everything learns its limits again.
 REPEAT_S: Final = 5.0
@@ -25,7 +25,7 @@ BURST_PART: Final = 50
 
 
 def budget_of(site: Site, name: str | None = None, *, key_mark: str = "") -> Budget:
-    """Work out the pace of a site, or of one of its hosts that has a budget of its own.
+    """Work out the rate of a site, or of one of its hosts that has a budget of its own.
 
     In any minute at most rate + burst + 1 calls can go out; the rate is lowered by as much, so
     that the site's own count never passes its limit.
@@ -35,7 +35,7 @@ def budget_of(site: Site, name: str | None = None, *, key_mark: str = "") -> Bud
         name: of the budget; the site's own when None.
         key_mark: see `key_mark_of`; "" when the key is the one of the last time.
     """
-    rate, burst = pace_of(site.rate_per_minute * site.share)
+    rate, burst = rate_of(site.rate_per_minute * site.share)
     cap = max(1, int(site.max_in_flight * site.share)) if site.max_in_flight else 0
     return Budget(
         name or site.name, rate_per_minute=rate, burst=burst, max_in_flight=cap, key_mark=key_mark
@@ -56,8 +56,8 @@ def key_mark_of(site: Site) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:8]
 
 
-def pace_of(allowed: float) -> tuple[float, int]:
-    """Work out the pace that keeps within a number of calls in any minute.
+def rate_of(allowed: float) -> tuple[float, int]:
+    """Work out the rate that keeps within a number of calls in any minute.
 
     Args:
         allowed: calls a minute; 0 = no limit.

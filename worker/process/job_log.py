@@ -25,7 +25,7 @@ _EVENTS: Final[Mapping[str, tuple[str, int]]] = {
     "expire": (events.JOB_EXPIRED, logging.WARNING),
     "hold": (events.JOB_HELD, logging.WARNING),
     "reissue": (events.JOB_REISSUED, logging.WARNING),
-    "park_site": (events.JOB_SNOOZED, logging.INFO),
+    "trip_site": (events.JOB_SNOOZED, logging.INFO),
 }
 
 
@@ -170,12 +170,12 @@ class JobLog:
         self._job(event, level, job, given)
         if decision.action == "fail":
             self._job(events.JOB_DEAD_LETTERED, level, job, given)
-        if decision.pause_site_ms is not None and decision.park_reason is None:
-            paused = {"delay_ms": decision.pause_site_ms, "why": decision.why}
-            self._site(events.SITE_PAUSED, logging.WARNING, job.site, paused)
-        if decision.park_reason is not None:
-            parked = {"reason": decision.park_reason}
-            self._site(events.SITE_PARKED, logging.ERROR, job.site, parked)
+        if decision.throttle_site_ms is not None and decision.trip_reason is None:
+            throttled = {"delay_ms": decision.throttle_site_ms, "why": decision.why}
+            self._site(events.SITE_THROTTLED, logging.WARNING, job.site, throttled)
+        if decision.trip_reason is not None:
+            tripped = {"reason": decision.trip_reason}
+            self._site(events.SITE_TRIPPED, logging.ERROR, job.site, tripped)
 
     def _site(self, event: str, level: int, site: str, fields: Mapping[str, Any]) -> None:
         # Every call in flight is told the same: the site's lines are limited.

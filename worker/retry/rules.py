@@ -3,10 +3,10 @@
     class          errors                                  what next
     not_sent       connect, DNS, TLS                       again; no attempt burnt
     throttled      429, three codes                        again, told when; no attempt burnt
-    unavailable    503                                     again; in maintenance: park the site
+    unavailable    503                                     again; in maintenance: trip the site
     ambiguous      timeout, reset, 5xx, unreadable 2xx     again with the same key, in the window
     rejected       4xx                                     fail
-    misconfigured  401, 403, unknown site, no key          park the site, keep the job
+    misconfigured  401, 403, unknown site, no key          trip the site, keep the job
     invalid        the worker itself refused the job       fail
     internal       anything else: a bug                    like ambiguous, a few times
     expired        the next attempt misses the deadline    expire: the deadline wins over all
@@ -181,11 +181,11 @@ def _first_thought(error: Exception, case: _Case) -> Decision:
             return Decision(action="fail", error_class="rejected", why=why, counted=True)
         case MisconfiguredError():
             http = f"http_{error.status}" if error.status is not None else error.reason
-            return _parked(
+            return _tripped(
                 error.api_error_code or http, f"no request of this site can succeed: {error}"
             )
         case SettingsError():
-            return _parked("settings", str(error))
+            return _tripped("settings", str(error))
         case InvalidJobError():
             why = f"the job is not valid: {error}"
             return Decision(action="fail", error_class="invalid", why=why, counted=True)
@@ -216,7 +216,7 @@ def _throttled(error: ThrottledError, case: _Case) -> Decision:
         delay = round(case.rng.uniform(*alone)) if told is None else _spread(told, case.rng)
         return replace(thought, delay_ms=delay)
     pause = THROTTLE_PAUSE_MS if told is None else told
-    return replace(thought, delay_ms=_spread(pause, case.rng), pause_site_ms=pause)
+    return replace(thought, delay_ms=_spread(pause, case.rng), throttle_site_ms=pause)
 
 
 def _unavailable(error: UnavailableError, case: _Case) -> Decision:
@@ -224,8 +224,8 @@ def _unavailable(error: UnavailableError, case: _Case) -> Decision:
     why = f"the site is away: {error}"
     if error.api_error_code in MAINTENANCE_CODES:
         # Every call of the site would be told the same: one now and then asks for all.
-        parked = _parked(error.api_error_code or "", why)
-        return replace(parked, error_class="unavailable", pause_site_ms=told)
+        tripped = _tripped(error.api_error_code or "", why)
+        return replace(tripped, error_class="unavailable", throttle_site_ms=told)
     thought = _again(case, "unavailable", why, case.policy.max_attempts)
     return _told(thought, told, case)
 
@@ -249,8 +249,8 @@ def _internal(error: Exception, case: _Case) -> Decision:
     return replace(thought, executed_unknown=sent)
 
 
-def _parked(reason: str, why: str) -> Decision:
-    return Decision(action="park_site", error_class="misconfigured", why=why, park_reason=reason)
+def _tripped(reason: str, why: str) -> Decision:
+    return Decision(action="trip_site", error_class="misconfigured", why=why, trip_reason=reason)
 
 
 def _again(case: _Case, error_class: str, why: str, limit: int) -> Decision:
@@ -290,7 +290,7 @@ def _bound(thought: Decision, case: _Case) -> Decision:
     """Let the deadline, the horizon, the unknown and the window have their say."""
     if thought.error_class in {"rejected", "invalid"} and thought.action == "fail":
         return thought
-    if thought.action in {"retry", "park_site"} and _misses_deadline(thought, case):
+    if thought.action in {"retry", "trip_site"} and _misses_deadline(thought, case):
         return _expired(thought)
     horizon_ms = case.enqueued_ms + case.policy.horizon_ms
     if thought.action == "retry" and case.now_ms + thought.delay_ms > horizon_ms:
@@ -332,6 +332,6 @@ def _expired(thought: Decision) -> Decision:
 
 
 def _ended(thought: Decision, action: Action, reason: str) -> Decision:
-    # The site's pause stands: it is about the site, not about this job.
+    # The site's wait stands: it is about the site, not about this job.
     why = f"{thought.why}; {reason}"
-    return replace(thought, action=action, why=why, delay_ms=0, park_reason=None)
+    return replace(thought, action=action, why=why, delay_ms=0, trip_reason=None)

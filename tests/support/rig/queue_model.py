@@ -27,9 +27,9 @@ class Site:
     name: str
     max_in_flight: int = 0
     interval_s: int = 0
-    parked: bool = False
+    paused: bool = False
     probe_at: int | None = None
-    paused_until: int = 0
+    throttled_until: int = 0
     tat: int = 0
 
 
@@ -165,12 +165,12 @@ class QueueModel:
 
     def may_serve(self, site: Site) -> bool:
         """Say whether the site may be called now."""
-        if site.paused_until > self.now:
+        if site.throttled_until > self.now:
             return False
-        if site.parked:
-            probing = site.probe_at is not None and site.probe_at <= self.now
-            if not probing or self.in_flight(site.name):
-                return False
+        if site.paused:
+            return False
+        if site.probe_at is not None and (site.probe_at > self.now or self.in_flight(site.name)):
+            return False
         if site.max_in_flight and self.in_flight(site.name) >= site.max_in_flight:
             return False
         return not site.interval_s or site.tat <= self.now
@@ -223,7 +223,7 @@ class QueueModel:
         job = self.jobs[job_id]
         job.attempts += 1
         if state == "succeeded":
-            self._note_well(job)
+            self._note_success(job)
         self._conclude(job, state)
 
     def retry(
@@ -235,7 +235,7 @@ class QueueModel:
         unsure: bool,
         pause_s: int,
         new_epoch: bool,
-        park: bool,
+        trip: bool,
     ) -> None:
         """Let a job go on later, or end it when it was cancelled meanwhile."""
         job = self.jobs[job_id]
@@ -243,10 +243,10 @@ class QueueModel:
         job.attempts += counted
         if unsure:
             self._note_unsure(job)
-        if pause_s and not park:
-            site.paused_until = max(site.paused_until, self.now + pause_s)
-        if park and (not site.parked or site.probe_at is not None):
-            site.parked, site.probe_at = True, self.now + PROBE_S
+        if pause_s and not trip:
+            site.throttled_until = max(site.throttled_until, self.now + pause_s)
+        if trip:
+            site.probe_at = self.now + PROBE_S
         if new_epoch:
             job.epoch += 1
             job.unsure_since = None
@@ -256,9 +256,9 @@ class QueueModel:
             self._delay(job, delay_s)
 
     def bury(self, job_id: str, state: str) -> None:
-        """Set a job aside, dead or held; the API has rejected it, so the site is well."""
+        """End a job as a dead letter or hold it; the API has rejected it, so the site works."""
         job = self.jobs[job_id]
-        self._note_well(job)
+        self._note_success(job)
         job.attempts += 1
         if state == "held":
             self._note_unsure(job)
@@ -370,10 +370,8 @@ class QueueModel:
     def _waiting(self, ids: list[str]) -> list[str]:
         return [one for one in ids if self.jobs[one].state == "queued"]
 
-    def _note_well(self, job: Job) -> None:
-        site = self.sites[job.site]
-        if site.parked and site.probe_at is not None:
-            site.parked, site.probe_at = False, None
+    def _note_success(self, job: Job) -> None:
+        self.sites[job.site].probe_at = None
 
     def _delay(self, job: Job, delay_s: int) -> None:
         job.state, job.worker, job.deliveries = "delayed", "", 0

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 from rig.queue import SITE, Lease, Queue, entry
 from worker.errors import ThrottledError
-from worker.process.budgets import pace_of
+from worker.process.budgets import rate_of
 from worker.retry.rules import RetryPolicy, decide
 from worker.sandbox.limits import Limits
 from worker.sandbox.settings import Settings
@@ -59,7 +59,7 @@ class Simulation:
         self._moved_ms = 0
         self._running: list[tuple[int, int, Lease, int]] = []
         self._added = 0
-        rate, burst = pace_of(configured)
+        rate, burst = rate_of(configured)
         interval_ms = 60_000 / rate
         queue.run("configure", SITE, interval_ms, interval_ms * burst, 0, "")
         self.began_ms = self.now_ms()
@@ -131,7 +131,7 @@ class Simulation:
             lease,
             delay_ms=decision.delay_ms,
             counted=decision.counted,
-            pause_site_ms=decision.pause_site_ms or 0,
+            throttle_site_ms=decision.throttle_site_ms or 0,
         )
 
     def between(self, from_s: float, to_s: float) -> list[Call]:

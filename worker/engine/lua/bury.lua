@@ -16,7 +16,7 @@ local i = 2
 while i <= #ARGV do
   local id, state, class, reason, out = ARGV[i], ARGV[i + 2], ARGV[i + 3], ARGV[i + 4], ARGV[i + 5]
   local followers = tonumber(ARGV[i + 10])
-  local job = end_lease(id, ARGV[i + 1], class == 'rejected' and 'well')
+  local job = end_lease(id, ARGV[i + 1], class == 'rejected' and 'good')
   if job then
     if ARGV[i + 8] == '1' then
       job.attempts = redis.call('HINCRBY', job_key(id), 'attempts', 1)
@@ -32,7 +32,7 @@ while i <= #ARGV do
       redis.call('HSET', job_key(id), 'reason', reason)
     else
       if ARGV[i + 9] ~= '' then redis.call('SET', msg_key(id), ARGV[i + 9]) end
-      set_aside(job, state, reason)
+      to_dead_letters(job, state, reason)
       if state == 'held' then
         remember_unsure(job)
         redis.call('HSET', job_key(id), 'state', 'held', 'held_at', NOW, 'deliveries', 0)

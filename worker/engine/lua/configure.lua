@@ -1,6 +1,6 @@
 -- configure: write down the budget of n sites, as the settings of a worker say.
 --
--- Writes site:<site>, sites. A pace that a person set (see rate.lua) stands: the one of the settings is
+-- Writes site:<site>, sites. A rate that a person set (see rate.lua) stands: the one of the settings is
 -- kept beside it.
 -- ARGV  n sites of 5: name, interval_ms (0 = no limit), burst_ms, max_in_flight (0 = no limit), key_mark: what
 --       tells one key of the site from another, '' = as before. A site whose key is another one is called
@@ -15,7 +15,7 @@ for i = 1, #ARGV, 5 do
   local mark = ARGV[i + 4]
   if mark ~= '' and redis.call('HGET', key, 'key_mark') ~= mark then
     redis.call('HSET', key, 'key_mark', mark)
-    redis.call('HDEL', key, 'trust', 'well_at')
+    redis.call('HDEL', key, 'ramp', 'success_at')
   end
   redis.call('SADD', P .. 'sites', ARGV[i])
 end

@@ -20,13 +20,14 @@ local function site_of(name)
   local site = sites[name]
   if not site then
     local s = redis.call('HMGET', site_key(name), 'interval_ms', 'burst_ms', 'tat', 'max_in_flight',
-      'in_flight', 'paused_until', 'pace', 'pace_at', 'climb_ms', 'probe_at', 'failing', 'trust', 'well_at')
+      'in_flight', 'throttled_until', 'adaptive', 'adaptive_at', 'climb_ms', 'probe_at', 'failures', 'ramp',
+      'success_at')
     site = { interval = tonumber(s[1] or 0), burst = tonumber(s[2] or 0), tat = tonumber(s[3] or 0),
       cap = cap_of(s[4], s[10], s[11], s[12], s[13]), in_flight = tonumber(s[5] or 0),
-      paused = tonumber(s[6] or 0), served = 0, name = name, ids = {}, messages = {}, at = 1 }
+      throttled_until = tonumber(s[6] or 0), served = 0, name = name, ids = {}, messages = {}, at = 1 }
     if s[7] then
-      site.paced = true
-      site.interval = site.interval / pace_of(tonumber(s[7]), tonumber(s[8]), tonumber(s[9]))
+      site.adaptive = true
+      site.interval = site.interval / adaptive_of(tonumber(s[7]), tonumber(s[8]), tonumber(s[9]))
     end
     sites[name] = site
   end
@@ -38,7 +39,7 @@ local function is_full(site) return site.cap > 0 and site.in_flight >= site.cap 
 -- When the site may be served again, or nil while its calls are used up.
 local function next_turn(site)
   if is_full(site) then return nil end
-  local at = math.max(NOW, site.paused)
+  local at = math.max(NOW, site.throttled_until)
   if site.interval > 0 then at = math.max(at, site.tat - site.burst) end
   return at
 end
@@ -260,7 +261,7 @@ for name, site in pairs(sites) do
   if #back > 0 then redis.call('LPUSH', site.line, unpack(back)) end
   if site.served > 0 then
     redis.call('HINCRBY', site_key(name), 'in_flight', site.served)
-    if site.paced then redis.call('HINCRBY', site_key(name), 'counted', site.served) end
+    if site.adaptive then redis.call('HINCRBY', site_key(name), 'counted', site.served) end
     if site.interval > 0 then redis.call('HSET', site_key(name), 'tat', string.format('%.3f', site.tat)) end
   end
 end

@@ -27,7 +27,7 @@ local function count_ending(job, state, class)
   local field = where .. state .. '|' .. class
   if redis.call('HLEN', P .. 'ended') < 1000 or redis.call('HEXISTS', P .. 'ended', field) == 1 then
     redis.call('HINCRBY', P .. 'ended', field, 1)
-    local minute = P .. 'series:' .. math.floor(NOW / 60000)
+    local minute = P .. 'counts:' .. math.floor(NOW / 60000)
     redis.call('HINCRBY', minute, where .. 'jobs:' .. state, 1)
     redis.call('EXPIRE', minute, 7500)
   end
@@ -72,8 +72,8 @@ local function conclude(job, state, out, ttl_ms, stream_max, more)
   end
 end
 
--- Set a job aside with its reason: in the list of the dead (terminal) or of the held (for a person).
-local function set_aside(job, state, reason)
+-- Put a job into the list of the dead (terminal) or of the held (a person decides), with its reason.
+local function to_dead_letters(job, state, reason)
   redis.call('HSET', job_key(job.id), 'reason', reason)
   -- The oldest go once their records have gone by age; one is added and up to four leave.
   for _, old in ipairs(redis.call('ZRANGE', P .. 'dead', 0, 3)) do
@@ -83,7 +83,7 @@ local function set_aside(job, state, reason)
 end
 
 local function bury(job, class, reason, ttl_ms, stream_max)
-  set_aside(job, 'failed', reason)
+  to_dead_letters(job, 'failed', reason)
   local out = job.mode == 'job' and outcome_of(job, 'failed', class, reason, true) or ''
   conclude(job, 'failed', out, ttl_ms, stream_max)
 end
@@ -100,7 +100,7 @@ end
 -- Leases that `end_lease_later` has ended: queue -> ids, and the slots they free: queue -> site -> number.
 local ended, freed = {}, {}
 
--- The same for scripts that end many leases well: `settle` writes once what they have in common.
+-- The same for scripts that end many leases with success: `settle` writes once what they have in common.
 local function end_lease_later(id, fence, fields)
   local job = read_job(id, fields)
   if not job or job.state ~= 'running' or job.fence ~= fence then return nil end
@@ -111,12 +111,12 @@ local function end_lease_later(id, fence, fields)
   return job
 end
 
-local function settle(well)
+local function settle(good)
   for queue, ids in pairs(ended) do
     for i = 1, #ids, 1000 do
       redis.call('ZREM', queue_key(queue, 'leases'), unpack(ids, i, math.min(i + 999, #ids)))
     end
-    for site, n in pairs(freed[queue]) do free_slot(queue, site, well[site] and 'well', n) end
+    for site, n in pairs(freed[queue]) do free_slot(queue, site, good[site] and 'good', n) end
   end
 end
 

@@ -1,7 +1,7 @@
--- rate: change a site's pace by hand, or go back to the one of the settings.
+-- rate: change a site's rate by hand, or go back to the one of the settings.
 --
 -- Writes site:<site>, sites, q:*:{turn, bell}. Reads queues, q:*:line:*. Workers that start, or write their
--- settings again, leave a pace set by hand alone.
+-- settings again, leave a rate set by hand alone.
 -- ARGV  site, rate (calls a minute as the person said, for display; '' = as the settings say),
 --       interval_ms (0 = no limit), burst_ms.
 -- Gives "by_hand" or "settings".
@@ -17,7 +17,7 @@ else
 end
 redis.call('HSET', key, 'interval_ms', interval_ms, 'burst_ms', burst_ms)
 redis.call('SADD', P .. 'sites', site)
--- The old pace may have put the clock far ahead: the new one counts from now.
+-- The old rate may have put the clock far ahead: the new one counts from now.
 local latest = NOW + interval_ms + burst_ms
 local tat = tonumber(redis.call('HGET', key, 'tat') or 0)
 if tat > latest then redis.call('HSET', key, 'tat', string.format('%.3f', latest)) end

@@ -1,12 +1,12 @@
--- resume: hand out the jobs of a parked or paused site again.
+-- resume: hand out the jobs of a paused, tripped or throttled site again.
 --
 -- Writes site:<site>, q:*:{turn, bell}. Reads queues, q:*:line:*.
 -- ARGV  site.
 -- Gives "resumed", or "open" when nothing held the site back.
 local site = ARGV[1]
-local opened = redis.call('HDEL', site_key(site), 'parked', 'parked_at', 'paused_until', 'probe_at',
-  'probe_ms', 'failing')
+local gone = redis.call('HDEL', site_key(site), 'paused', 'paused_at', 'tripped', 'tripped_at', 'probe_at',
+  'probe_ms', 'throttled_until', 'failures')
 -- Whether it works is to be seen.
-redis.call('HDEL', site_key(site), 'trust', 'well_at')
+redis.call('HDEL', site_key(site), 'ramp', 'success_at')
 line_up_anew(site)
-return opened > 0 and 'resumed' or 'open'
+return gone > 0 and 'resumed' or 'open'

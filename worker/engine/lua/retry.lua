@@ -1,13 +1,13 @@
--- retry: n jobs go on later: attempt counted or not, due time, the site's clock or gate moved, lease gone.
+-- retry: n jobs go on later: attempt counted or not, due time, the site throttled or tripped, lease gone.
 --
 -- Writes job:<id>, hist:<id>, q:<queue>:{leases, delayed, line:*, turn, bell}, site:<site>; a job that was
 -- cancelled while it ran ends here as finish would end it.
 -- ARGV  ttl_ms, stream_max, then n endings of 10: id, fence, delay_ms, counted, unsure, attempt,
---       pause_site_ms, new_epoch, park_reason, failing. `unsure` = 1 when the API may have executed this attempt;
+--       throttle_site_ms, new_epoch, trip_reason, failing. `unsure` = 1 when the API may have executed this attempt;
 --       `new_epoch` = 1 when the next attempt needs a new idempotency key (a possible orphan is
---       recorded); with a `park_reason` the whole site is handed out no more, but for a probe now and
---       then (first after pause_site_ms, if given, for one that is away); `failing` = 1 when the attempt says
---       that the site is away.
+--       recorded); a `trip_reason` trips the site: one job is tried now and then (first after
+--       throttle_site_ms, if given, for one that is unavailable); `failing` = 1 when the attempt says that the
+--       site does not work.
 -- Gives n times 1 or 0 (refused).
 local ttl_ms, stream_max = ARGV[1], ARGV[2]
 local reply = {}
@@ -22,13 +22,13 @@ for i = 3, #ARGV, 10 do
     end
     if ARGV[i + 4] == '1' then remember_unsure(job) end
     note_attempt(job, ARGV[i + 5])
-    local pause_ms = tonumber(ARGV[i + 6])
+    local wait_ms = tonumber(ARGV[i + 6])
     if ARGV[i + 8] == '' then
-      if pause_ms > 0 then throttle(job.site, pause_ms) end
+      if wait_ms > 0 then throttle(job.site, wait_ms) end
     elseif ARGV[i + 9] == '1' then
-      park_away(job.site, ARGV[i + 8], pause_ms)
+      trip_unavailable(job.site, ARGV[i + 8], wait_ms)
     else
-      park_refused(job.site, ARGV[i + 8])
+      trip_refused(job.site, ARGV[i + 8])
     end
     if ARGV[i + 7] == '1' then
       redis.call('HINCRBY', job_key(id), 'epoch', 1)
