@@ -42,10 +42,33 @@ def test_async_producer_works_on_every_loop(settings: Settings, hand: Any) -> No
     for _ in range(2):  # as pytest plugins do it
         loop = asyncio.new_event_loop()
         assert loop.run_until_complete(_enqueue_and_wait(producer, hand)) == "succeeded"
+        loop.run_until_complete(loop.shutdown_asyncgens())
         loop.close()
     assert async_to_sync(_enqueue_and_wait)(producer, hand) == "succeeded"
     asyncio.run(producer.aclose())
     gc.collect()  # a connection or a task that was left would warn here
+
+
+# Python itself hides these by default.
+@pytest.mark.filterwarnings("ignore::ResourceWarning")
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+def test_loop_that_is_only_closed_leaves_no_word(
+    settings: Settings, hand: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A loop that ends without its last steps leaves no socket and no task's word."""
+    producer = AsyncProducer(settings)
+    gc.collect()
+    descriptors = _descriptors()
+    for _ in range(3):
+        loop = asyncio.new_event_loop()
+        assert loop.run_until_complete(_enqueue_and_wait(producer, hand)) == "succeeded"
+        loop.close()
+        del loop
+    assert asyncio.run(_enqueue_and_wait(producer, hand)) == "succeeded"
+    asyncio.run(producer.aclose())
+    gc.collect()
+    assert _descriptors() <= descriptors + 1  # the one of the hand that serves
+    assert not caplog.records
 
 
 def test_loop_that_ends_in_a_wait_leaves_the_producer_whole(settings: Settings, hand: Any) -> None:

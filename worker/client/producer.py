@@ -342,7 +342,9 @@ class AsyncProducer(_Producer):
         jobs = _jobs_of(jobs)
         with self._sending(jobs) as entries:
             words = await self._lease.run(
-                lambda side: take_in_async(AsyncScripts(side.client, self.keyspace), entries)
+                lambda side: take_in_async(
+                    AsyncScripts(side.client, self.keyspace), entries, room=side.room
+                )
             )
         return [
             AsyncJobHandle(self.results, **one) for one in _handled(jobs, words, report_conflicts)
@@ -354,7 +356,7 @@ class AsyncProducer(_Producer):
 
     async def aclose(self) -> None:
         """Give the connections back. A later call takes them anew."""
-        self._lease.close()
+        await self._lease.aclose()
 
     async def __aenter__(self) -> Self:
         return self

@@ -15,6 +15,7 @@ import json
 import os
 import socket
 from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
+from contextlib import aclosing
 from typing import Any, Final, Self
 
 from worker.client.arguments import job_id_of, job_ids_of, name_of, seconds_of
@@ -208,12 +209,12 @@ class ResultReader(_Reader):
         async def step() -> bytes | None:
             return await anext(outcomes, None)
 
-        with held.calling() as loop:
+        with held.calling():
             try:
-                while (outcome := loop.call(step)) is not None:
+                while (outcome := held.loop.call(step)) is not None:
                     yield JobResult.of_outcome(outcome)
             finally:
-                loop.call(outcomes.aclose)
+                held.loop.call(outcomes.aclose)
 
     def close(self) -> None:
         """Give the connections back. A later call takes them anew."""
@@ -289,21 +290,17 @@ class AsyncResultReader(_Reader):
         """Follow every ending, at least once; see `ResultReader.follow`."""
         follower = self._follower(group, consumer, start, claim_after)
         held = self._lease.connections()
-        outcomes = follower.follow(held.side.client, seconds_of("timeout", timeout))
-
-        async def step() -> bytes | None:
-            return await anext(outcomes, None)
-
-        with held.calling() as loop:
-            try:
-                while (outcome := await loop.run(step)) is not None:
+        side = await held.side_here()
+        with held.calling():
+            async with aclosing(
+                follower.follow(side.client, seconds_of("timeout", timeout))
+            ) as outcomes:
+                async for outcome in outcomes:
                     yield JobResult.of_outcome(outcome)
-            finally:
-                await loop.run(outcomes.aclose)
 
     async def aclose(self) -> None:
         """Give the connections back. A later call takes them anew."""
-        self._lease.close()
+        await self._lease.aclose()
 
     async def __aenter__(self) -> Self:
         return self

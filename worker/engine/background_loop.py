@@ -61,10 +61,6 @@ class BackgroundLoop:
             future.cancel()
             raise
 
-    async def run(self, make: Make[T]) -> T:
-        """Run a coroutine on the loop and await it from any other loop."""
-        return await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(_made(make), self._loop))
-
     def close(self) -> None:
         """End the loop in order and wait for its thread."""
         _stop(self._loop, self._pid)

@@ -182,13 +182,21 @@ def take_in(
             _note(words, made.popleft(), reply)
 
 
-async def take_in_async(scripts: AsyncScripts, entries: Iterable[Entry]) -> list[Accepted]:
-    """Take in entries; see `take_in`."""
+async def take_in_async(
+    scripts: AsyncScripts, entries: Iterable[Entry], *, room: asyncio.Semaphore
+) -> list[Accepted]:
+    """Take in entries; see `take_in`.
+
+    Args:
+        scripts: where to.
+        entries: the entries.
+        room: bounds the calls at the same moment; waiting for it counts to a call's time.
+    """
     words: dict[int, Accepted] = {}
     made: deque[Batch] = deque()
     for shard, args in _calls(entries, made):
         with speaking_to_redis():
-            async with asyncio.timeout(CALL_S):
+            async with asyncio.timeout(CALL_S), room:
                 reply = await scripts.run("enqueue", shard, args)
         _note(words, made.popleft(), reply)
     return [words[place] for place in range(len(words))]

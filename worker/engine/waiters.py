@@ -122,6 +122,8 @@ class Waiters:
                 asyncio.create_task(self._fall_back(), name="waiters fall back"),
                 asyncio.create_task(self._leave(), name="waiters leave"),
             ]
+            for task in self._tasks:  # an app's loop may end at any time, and without a word
+                setattr(task, "_log_destroy_pending", False)  # noqa: B010
 
     async def _subscribe(self, job_id: str) -> None:
         channel = self._keyspace.channel(job_id)
@@ -161,7 +163,7 @@ class Waiters:
 
     async def _leave(self) -> None:
         """Give up subscriptions that nobody needs, many in one command."""
-        while True:
+        while not _is_told_to_end():
             await self._leaving.wait()
             await asyncio.sleep(LEAVE_S)
             self._leaving.clear()
@@ -179,7 +181,7 @@ class Waiters:
                 _log.debug("subscriptions are left to the lost connection: %s", error)
 
     async def _listen(self) -> None:
-        while True:
+        while not _is_told_to_end():
             if self._pubsub is None or not self._pubsub.subscribed:
                 self._listening.clear()
                 await self._listening.wait()
@@ -210,7 +212,7 @@ class Waiters:
             self._stirred.set()
 
     async def _fall_back(self) -> None:
-        while True:
+        while not _is_told_to_end():
             if not self._waiting:
                 self._listening.clear()
                 await self._listening.wait()
@@ -229,7 +231,7 @@ class Waiters:
 
     async def _answer(self) -> None:
         """Read the records that were announced, many in one round trip, and hand them out."""
-        while True:
+        while not _is_told_to_end():
             await self._stirred.wait()
             self._stirred.clear()
             due, self._due = self._due & self._waiting.keys(), set()
@@ -256,6 +258,12 @@ class Waiters:
 
     def _open(self, job_id: str) -> list[asyncio.Future[_Given]]:
         return [future for future in self._waiting.get(job_id, ()) if not future.done()]
+
+
+def _is_told_to_end() -> bool:
+    """Say whether this task was cancelled: a client that is just reading may swallow that."""
+    task = asyncio.current_task()
+    return task is not None and task.cancelling() > 0
 
 
 def _is_over(record: Record) -> bool:
