@@ -54,7 +54,9 @@ class Waiters:
         self._client = client
         self._keyspace = keyspace
         self._waiting: dict[str, set[asyncio.Future[_Given]]] = {}
-        #: Subscriptions that nobody needs any more.
+        #: Subscriptions that are asked for, and those that nobody needs any more.
+        self._wanted: set[str] = set()
+        self._wanting = asyncio.Event()
         self._left: set[str] = set()
         self._leaving = asyncio.Event()
         self._confirmed: dict[bytes, asyncio.Event] = {}
@@ -120,6 +122,7 @@ class Waiters:
                 asyncio.create_task(self._listen(), name="waiters listen"),
                 asyncio.create_task(self._answer(), name="waiters answer"),
                 asyncio.create_task(self._fall_back(), name="waiters fall back"),
+                asyncio.create_task(self._join(), name="waiters join"),
                 asyncio.create_task(self._leave(), name="waiters leave"),
             ]
             for task in self._tasks:  # an app's loop may end at any time, and without a word
@@ -128,15 +131,8 @@ class Waiters:
     async def _subscribe(self, job_id: str) -> None:
         channel = self._keyspace.channel(job_id)
         confirmed = self._confirmed.setdefault(channel.encode(), asyncio.Event())
-        try:
-            with speaking_to_redis():
-                async with self._commanding:
-                    await (await self._subscription()).subscribe(channel)
-        except BrokerError as error:  # only a hint is lost; the read that follows tells the rest
-            _log.debug("not listening for the ending of job %s: %s", job_id, error)
-            return
-        finally:
-            self._listening.set()
+        self._wanted.add(job_id)
+        self._wanting.set()
         with contextlib.suppress(TimeoutError):  # the fall-back read makes up for it
             async with asyncio.timeout(SUBSCRIBE_S):
                 await confirmed.wait()
@@ -160,6 +156,27 @@ class Waiters:
                 if self._waiting:
                     channels = [self._keyspace.channel(job_id) for job_id in self._waiting]
                     await (await self._subscription()).subscribe(*channels)
+
+    async def _join(self) -> None:
+        """Subscribe to what is asked for, many in one command, until Redis has taken it."""
+        while not _is_told_to_end():
+            await self._wanting.wait()
+            self._wanting.clear()
+            wanted, self._wanted = self._wanted & self._waiting.keys(), set()
+            if not wanted:
+                continue
+            channels = [self._keyspace.channel(job_id) for job_id in wanted]
+            try:
+                with speaking_to_redis():
+                    async with self._commanding:
+                        await (await self._subscription()).subscribe(*channels)
+            except BrokerError as error:
+                _log.debug("subscriptions are asked for again: %s", error)
+                self._wanted |= wanted
+                self._wanting.set()
+                await asyncio.sleep(FALL_BACK_S / 2)
+            finally:
+                self._listening.set()
 
     async def _leave(self) -> None:
         """Give up subscriptions that nobody needs, many in one command."""
