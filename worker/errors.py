@@ -11,7 +11,7 @@
     ├ ApiError                      one attempt at the API failed
     │ ├ NotSentError                the request never left: connect, DNS, TLS
     │ ├ ThrottledError              429: the request was not executed
-    │ ├ UnavailableError            503: the site is away for a while
+    │ ├ UnavailableError            503: the site is unavailable for a while
     │ ├ AmbiguousError              it may have been executed: the outcome is unknown
     │ ├ RejectedError               4xx: the same request gets the same answer
     │ └ MisconfiguredError          401, 403, unknown site: no request of the site can succeed

@@ -77,7 +77,7 @@ def test_dead_job_is_discarded_from_its_page(page: Page, stack: Any) -> None:
     page.goto(f"{stack.url}/jobs/{job.id}")
     page.get_by_role("button", name="Discard").click()
     expect(page.get_by_text("It is discarded.")).to_be_visible()
-    expect(page.get_by_role("region", name="Moves")).to_contain_text("not possible")
+    expect(page.get_by_role("region", name="Actions")).to_contain_text("not possible")
     page.goto(f"{stack.url}/dead")
     expect(page.locator(f'input[value="{job.id}"]')).to_have_count(0)
     assert job.state() == "failed"
@@ -90,7 +90,7 @@ def test_running_job_is_cancelled_after_its_attempt(page: Page, stack: Any) -> N
     job = stack.ended(stack.producer.gift_checkout(GOOD), "running")
     page.goto(f"{stack.url}/jobs/{job.id}")
     expect(page.get_by_role("region", name="Timeline")).to_contain_text("runs now, delivery 1")
-    expect(page.get_by_role("region", name="Moves")).to_contain_text("after this attempt")
+    expect(page.get_by_role("region", name="Actions")).to_contain_text("after this attempt")
     page.get_by_role("button", name="Cancel").click()
     expect(page.get_by_text("It runs, and ends as cancelled after this attempt.")).to_be_visible()
     stack.sandbox.admin.set(latency_ms=0)
@@ -111,8 +111,8 @@ def test_dead_job_is_replayed_from_its_page(page: Page, stack: Any) -> None:
     expect(payload).not_to_contain_text("missing_1")
     page.get_by_role("button", name="Show values").click()
     expect(payload).to_contain_text("missing_1")
-    moves = page.get_by_role("region", name="Moves")
-    expect(moves).to_contain_text("No earlier attempt made a page")
+    actions = page.get_by_role("region", name="Actions")
+    expect(actions).to_contain_text("No earlier attempt made a page")
     stack.operator.pause("acme-test")
     page.get_by_role("button", name="Replay with a new key").click()
     expect(page.get_by_text("It waits in its line again.")).to_be_visible()
@@ -179,7 +179,7 @@ def test_held_job_is_discarded(page: Page, stack: Any) -> None:
     """It ends as failed, and whoever waits for it is told."""
     job = stack.held()
     page.goto(f"{stack.url}/jobs/{job.id}")
-    expect(page.get_by_role("region", name="Moves")).to_contain_text("not possible")
+    expect(page.get_by_role("region", name="Actions")).to_contain_text("not possible")
     page.get_by_role("button", name="Discard").click()
     expect(page.get_by_text("It is discarded.")).to_be_visible()
     assert job.state() == "failed"

@@ -77,7 +77,7 @@ def test_wrong_key_is_a_fault(sandbox_server: SandboxServer) -> None:
         (404, b'{"api_error_code": "site_not_found"}', "fail", "name of the site"),
         (403, b'{"api_error_code": "api_authorization_failed"}', "warn", "permissions"),
         (429, b'{"api_error_code": "api_request_limit_exceeded"}', "warn", "limit"),
-        (503, b"<html>away</html>", "warn", "unwell"),
+        (503, b"<html>away</html>", "warn", "unhealthy"),
         (404, b"<html>not here</html>", "fail", "no answer of the API"),
         (404, b'{"api_error_code": "private@example.com"}', "fail", "no answer of the API"),
         (302, b"", "fail", "no answer of the API"),

@@ -137,7 +137,7 @@ def _judge(status: int) -> tuple[Status, str]:
     if status == 429:
         return "warn", "The site's limit is used up at the moment: look again in a minute."
     if status >= 500:
-        return "warn", "The API is unwell: look at its status page, and again in a minute."
+        return "warn", "The API is unhealthy: look at its status page, and again in a minute."
     return "fail", "This is no answer of the API's: check CHARGEBEE_API_URL and the site's name."
 
 

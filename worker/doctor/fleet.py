@@ -41,7 +41,7 @@ def check_fleet(
         sites: names of the sites that the settings know.
 
     Raises:
-        BrokerUnavailableError: Redis is away.
+        BrokerUnavailableError: Redis is unreachable.
     """
     with speaking_to_redis():
         now_ms = redis_now_ms(client)

@@ -56,7 +56,7 @@ def check_keys(client: redis.Redis, keyspace: Keyspace) -> Iterator[Check]:
         keyspace: names of the keys.
 
     Raises:
-        BrokerUnavailableError: Redis is away.
+        BrokerUnavailableError: Redis is unreachable.
     """
     with speaking_to_redis():
         sight = _look(client, keyspace)
