@@ -105,7 +105,7 @@ def test_metrics_are_documented_both_ways() -> None:
             for name, kind, labels, text in rows] == [
         (one.name, one.type, one.labels, one.help) for one in METRICS.values()
     ]  # fmt: skip
-    queue = DOCS.read_text("utf-8").split("## Figures of the queue")[1]
+    queue = DOCS.read_text("utf-8").split("## Metrics of the queue")[1]
     for one in METRICS.values():
         assert (f"| `{PREFIX}{one.name}` |" in queue) == (one.source == "queue"), one.name
 
