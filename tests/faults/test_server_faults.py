@@ -1,4 +1,4 @@
-"""Redis is killed, away, stalled, full or emptied while jobs run, fail and wait."""
+"""Redis is killed, absent, stalled, full or emptied while jobs run, fail and wait."""
 
 from __future__ import annotations
 
@@ -98,7 +98,7 @@ def test_absent_server_loses_nothing(world: World, figures: Counts, outage_s: in
     world.judge(
         figures,
         "T7",
-        f"away {outage_s} s",
+        f"outage {outage_s} s",
         drained_s=round(drained_s, 1),
         log_lines_per_s=round(noise, 2),
     )
