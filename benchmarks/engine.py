@@ -84,8 +84,8 @@ HEAD = (
     "# The engine, measured beside the stock broker",
     "",
     "Written by `python -m benchmarks.engine` (`make bench-engine`). One run on one machine:",
-    "compare the ratios, not the absolute figures. Each value is the median of the rounds, with their",
-    "spread in brackets (largest minus smallest, in % of the median).",
+    "compare the ratios, not the absolute figures. Each value is the median of the rounds, with",
+    "their spread in brackets (largest minus smallest, in % of the median).",
     "",
 )
 #: What the words of the table mean.

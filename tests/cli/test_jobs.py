@@ -119,7 +119,7 @@ def test_jobs_show_of_an_unknown_job(typed: Typed) -> None:
     """Exit 6 and what to do next."""
     ran = typed("jobs", "show", "0" * 32)
     assert ran.code == 6
-    assert "not known" in ran.err
+    assert "is unknown" in ran.err
 
 
 def test_jobs_cancel(shelf: Shelf, typed: Typed) -> None:

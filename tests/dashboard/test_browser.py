@@ -143,7 +143,7 @@ def test_page_that_is_not_there_leads_back(page: Page, stack: Any) -> None:
     """A job that nobody knows is told in words, with the way back."""
     answer = page.request.get(f"{stack.url}/jobs/{'0' * 32}")
     assert answer.status == 404
-    assert "dropped by age" in answer.text()
+    assert "dropped after its time" in answer.text()
     assert '<a href="/">Overview</a>' in answer.text()
 
 

@@ -61,7 +61,7 @@ def test_search_finds_by_any_name_of_a_job(visit: Visit, shelf: Shelf) -> None:
     assert other.id in text
     assert job.id not in text
     assert "is no time" in visitor.get("/jobs", params={"since": "yesterday"}).text
-    assert "No job fits" in visitor.get("/jobs", params={"q": "nobody"}).text
+    assert "No job matches" in visitor.get("/jobs", params={"q": "nobody"}).text
 
 
 @pytest.mark.parametrize("path", ["/jobs/unknown", "/nowhere", "/dead/nothing"])
@@ -100,7 +100,7 @@ def test_actions_on_many_jobs_say_what_was_refused(visit: Visit, shelf: Shelf) -
     assert visitor.post("/held/act", data=chosen).status_code == 303
     assert (good.state(), late.state()) == ("queued", "held")
     text = visitor.get("/held").text
-    assert "1 job is in line again." in text
+    assert "1 job is waiting again." in text
     assert "1 refused." in text
     assert visitor.post("/held/plan", data={"csrf": secret, "verb": "replay"}).status_code == 303
     assert "No job was chosen." in visitor.get("/held").text
@@ -128,7 +128,7 @@ def test_rate_that_is_none_is_refused(visit: Visit, shelf: Shelf, rate: str) -> 
     visitor = visit()
     secret = csrf_of(visitor.get("/sites").text)
     visitor.post("/sites/acme-test/rate", data={"csrf": secret, "rate": rate})
-    assert "The rate is a number" in visitor.get("/sites").text
+    assert "The rate must be a number" in visitor.get("/sites").text
     with shelf.operator() as operator:
         (site,) = operator.sites()
     assert (site.hand_rate, site.interval_ms) == (None, 1_000)

@@ -103,5 +103,5 @@ def test_doctor_on_a_cluster(settings: Settings, operator: OperatorClient) -> No
     assert {one.status for one in found.values()} == {"ok"}
     assert found["records"].found.startswith("3 looked at")
     found = {one.name: one for one in check_fleet(client, keyspace, frozenset(SITES))}
-    assert found["workers"].found == "none takes jobs, and 3 jobs are there"
+    assert found["workers"].found == "no worker runs, and 3 jobs are queued"
     client.close()

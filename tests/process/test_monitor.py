@@ -147,7 +147,7 @@ def test_fleet_serves_a_port_for_each_process(system: System, ports: list[int]) 
     assert total is not None
     assert total.outcomes == {"succeeded": 4, "failed": 1}
     assert (total.attempts, total.retries, total.calls) == (6, 1, 6)
-    assert (total.api.count, total.way.count) == (6, 5)
+    assert (total.api.count, total.total_latency.count) == (6, 5)
 
 
 def test_threads_of_dramatiq_are_watched_too(system: System, free_port: int) -> None:

@@ -69,11 +69,11 @@ async def read_form(request: Request) -> Form:
     async for part in request.stream():
         body += part
         if len(body) > BODY_MAX:
-            raise HTTPException(413, "That is too much for one form.")
+            raise HTTPException(413, "The form is too large.")
     try:
         return parse_qs(body.decode(), keep_blank_values=True, max_num_fields=2000)
     except ValueError:
-        raise HTTPException(400, "That is no form.") from None
+        raise HTTPException(400, "The request is not a form.") from None
 
 
 def one(form: Form, name: str) -> str:

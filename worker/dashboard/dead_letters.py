@@ -91,7 +91,7 @@ def _act(dashboard: Dashboard, request: Request, form: Form) -> Response:
             done += 1
         except ResultError as error:
             refused.append(str(error))
-    word = "discarded" if verb == "discard" else "in line again"
+    word = "discarded" if verb == "discard" else "waiting again"
     session.say(f"{done} {'job is' if done == 1 else 'jobs are'} {word}.")
     if refused:
         session.say(f"{len(refused)} refused. The first: {refused[0]}", tone="bad")

@@ -104,7 +104,7 @@ def _page(dashboard: Dashboard, request: Request, *, reveal: bool) -> Response:
     try:
         record, events = dashboard.operator.story(job_id)
     except ResultMissingError:
-        raise HTTPException(404, "No job of this id is known, or it was dropped by age.") from None
+        raise HTTPException(404, "No job has this id, or it was dropped after its time.") from None
     outcome = None if record.outcome is None else json.loads(record.outcome)
     who = session_of(request).who
     carried = dashboard.operator.payload(job_id, reveal=reveal, who=who)
@@ -126,13 +126,13 @@ def _act(dashboard: Dashboard, request: Request, form: Form) -> Response:
     try:
         if verb == "cancel":
             word = dashboard.operator.cancel(job_id, who=session.who)
-            session.say(_CANCELLED.get(word, f"It is {word} already."))
+            session.say(_CANCELLED.get(word, f"The job is already {word}."))
         elif verb == "replay":
             dashboard.operator.replay(job_id, new_key=one(form, "key") == "new", who=session.who)
-            session.say("It waits in its line again.")
+            session.say("The job waits in its line again.")
         elif verb == "discard":
             dashboard.operator.discard(job_id, who=session.who)
-            session.say("It is discarded.")
+            session.say("The job is discarded.")
         else:
             raise HTTPException(404, "There is no such action.")
     except ResultError as error:
@@ -141,6 +141,6 @@ def _act(dashboard: Dashboard, request: Request, form: Form) -> Response:
 
 
 _CANCELLED: Final = {
-    "cancelled": "It is cancelled.",
-    "cancelling": "It runs, and ends as cancelled after this attempt.",
+    "cancelled": "The job is cancelled.",
+    "cancelling": "The job is running. It is cancelled after this attempt.",
 }

@@ -200,7 +200,7 @@ def _not_sent(case: _Case) -> Decision:
     return Decision(
         action="retry",
         error_class="not_sent",
-        why="the request did not leave",
+        why="the request was not sent",
         delay_ms=max(FLOOR_MS, round(case.rng.uniform(0, ceiling))),
     )
 
