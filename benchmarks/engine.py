@@ -83,21 +83,21 @@ GOALS = {
 HEAD = (
     "# The engine, measured beside the stock broker",
     "",
-    "Written by `python -m benchmarks.engine` (`make bench-engine`). One run on one machine; read",
-    "the ratios, not the absolute figures. Each value is the median of the rounds, in brackets",
-    "their spread (largest less smallest, in % of the median).",
+    "Written by `python -m benchmarks.engine` (`make bench-engine`). One run on one machine:",
+    "compare the ratios, not the absolute figures. Each value is the median of the rounds, with",
+    "their spread in brackets (largest minus smallest, in % of the median).",
     "",
 )
 #: What the words of the table mean.
 KEY = (
     f"- stock: dramatiq's RedisBroker and Worker, {THREADS} threads, all defaults; tuned: its",
-    "  consumer sleeps 20 ms at most while idle, and has connections enough.",
+    "  consumer sleeps at most 20 ms while idle, and has enough connections.",
     "- engine, threads: the same Worker and threads on our broker; engine, loop: `AsyncWorker`,",
     f"  {CONCURRENCY} jobs at a time.",
-    "- no-op jobs have no payload and no result; jobs with a page have a payload, were validated,",
+    "- no-op jobs have no payload and no result. Jobs with a page have a payload, are validated,",
     "  deduplicated and leased, and publish a hosted page (stock: its Results middleware).",
-    "- Redis CPU is that of the server, per job. Bytes are its used_memory, per job; a result is",
-    "  all that is left of a job that has ended. The depth of a queue was measured in one round.",
+    "- Redis CPU is the CPU of the server, per job. Bytes are its used_memory, per job; a result",
+    "  is what remains of a job that has ended. The depth of a queue was measured in one round.",
 )
 
 

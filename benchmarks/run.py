@@ -96,11 +96,11 @@ def _started(
 def throughput(server: Server, setup: Setup, shape: Shape, *, jobs: int) -> dict[str, Any]:
     """Run a queue that is full already until every page is published.
 
-    The API answers a few calls, so that workers are warm and trust it, and holds its answers then
-    until the workers have as many calls in flight as they take: neither their start nor the
-    filling of the queue is measured. The clock runs from there until so many more pages are
-    published; as many jobs as then are in flight go on after it, so that what was begun before
-    the clock makes up for what is not ended by it.
+    The API answers a few calls, so that workers are warm and at full concurrency. Then
+    it holds its answers until the workers have as many calls in flight as they take. Neither
+    their start nor the filling of the queue is measured. The clock runs from there until so
+    many more pages are published. As many jobs are in flight at its end as at its start, so what
+    began before the clock makes up for what ends after it.
 
     Args:
         server: Redis.

@@ -171,7 +171,7 @@ SETUPS: Final = (
         module="floor",
         commands=_module("floor"),
         rates=(20_000, 5_000),
-        about="a bare asyncio script with a client of its own on uvloop; it promises nothing",
+        about="a bare asyncio script with its own client on uvloop; it promises nothing",
         is_peer=False,
     ),
     OURS,
@@ -239,7 +239,7 @@ SETUPS: Final = (
         module="rq_simple",
         commands=_module("rq_simple"),
         rates=(300, 250),
-        about="SimpleWorker, 16 forked from each of two that loaded all before",
+        about="SimpleWorker, 16 forks of each of two processes that had loaded everything",
         in_flight=16,
     ),
 )

@@ -11,7 +11,7 @@
     ├ ApiError                      one attempt at the API failed
     │ ├ NotSentError                the request never left: connect, DNS, TLS
     │ ├ ThrottledError              429: the request was not executed
-    │ ├ UnavailableError            503: the site is away for a while
+    │ ├ UnavailableError            503: the site is unavailable for a while
     │ ├ AmbiguousError              it may have been executed: the outcome is unknown
     │ ├ RejectedError               4xx: the same request gets the same answer
     │ └ MisconfiguredError          401, 403, unknown site: no request of the site can succeed
@@ -19,8 +19,8 @@
       ├ ResultMissingError          no job of this id, or its result was dropped by age
       ├ ResultTimeoutError          no outcome yet
       ├ ResultExpiredError          the page or the offers are past their expiry
-      ├ JobHeldError                set aside for a person
-      ├ ReplayRefusedError          a person's move does not fit the state of the job
+      ├ JobHeldError                held for a person
+      ├ ReplayRefusedError          the state of the job does not allow the action
       └ JobFailedError              the job ended without a page or offers
 
 No error carries a value of a payload, a key or a page URL: only names, codes and ids. All of them
@@ -61,7 +61,7 @@ __all__ = [
 
 
 class WorkerError(Exception):
-    """The root of the tree: `except WorkerError` catches all that Largesse raises by itself."""
+    """The root of the tree: `except WorkerError` catches every error of Largesse."""
 
 
 class SettingsError(WorkerError):
@@ -84,7 +84,7 @@ class SettingsError(WorkerError):
 
 
 class ArgumentError(WorkerError):
-    """A call was given a value of the wrong type or range.
+    """An argument has the wrong type or range.
 
     Args:
         argument: its name.
@@ -129,8 +129,8 @@ class JobConflictError(WorkerError):
 
     def __str__(self) -> str:
         return (
-            f"job {self.job_id} already holds this key with another payload. "
-            "Use a new key for a new request, or send the very same payload again."
+            f"this key already belongs to job {self.job_id}, which has another payload or other "
+            "options. Use a new key, or send the same request."
         )
 
 
@@ -234,7 +234,7 @@ def _restore(cls: type[ApiError], args: tuple[str, ...], state: dict[str, Any]) 
 
 
 class NotSentError(ApiError):
-    """The request never left this machine: no connection, no name, no TLS session."""
+    """The request was not sent: no connection, no name, no TLS session."""
 
 
 class ThrottledError(ApiError):
@@ -258,7 +258,7 @@ class MisconfiguredError(ApiError):
 
 
 class ResultError(WorkerError):
-    """A result cannot be handed out.
+    """A result cannot be returned.
 
     Args:
         job_id: id of the job asked for.
@@ -270,12 +270,12 @@ class ResultError(WorkerError):
 
 
 class ResultMissingError(ResultError):
-    """No job of this id is known: it was never enqueued, or its result was dropped by age."""
+    """The id is unknown: no such job was enqueued, or its result was dropped after its time."""
 
     def __str__(self) -> str:
         return (
-            f"job {self.job_id} is not known. Results are dropped some time after their page or "
-            "offer expired: enqueue the job again for a new page."
+            f"job {self.job_id} is unknown. Results are dropped some time after their page "
+            "or offers expired. Enqueue the job again for a new page."
         )
 
 
@@ -302,27 +302,27 @@ class ResultTimeoutError(ResultError):
         state = f" ({self.state})" if self.state else ""
         why = f" {self.reason[0].upper()}{self.reason[1:]}." if self.reason else ""
         return (
-            f"job {self.job_id} has no outcome yet{state}.{why} It goes on: read its result again "
-            "later."
+            f"job {self.job_id} has no outcome yet{state}.{why} The job goes on: read its result "
+            "again later."
         )
 
 
 class ResultExpiredError(ResultError):
-    """The page or the offers of the job are past their expiry and are not handed out."""
+    """The page or the offers of the job have expired and are not returned."""
 
     def __str__(self) -> str:
         return f"the result of job {self.job_id} has expired. Enqueue again with a new key."
 
 
 class JobHeldError(ResultError):
-    """The job is set aside: whether a page was made is not known, and a person decides."""
+    """The job is held: it is unknown whether a page was made, and a person decides."""
 
     def __str__(self) -> str:
         return f"job {self.job_id} is held for a person. See `largesse result {self.job_id}`."
 
 
 class ReplayRefusedError(ResultError):
-    """A job cannot be replayed or discarded as it stands.
+    """The state of a job does not allow a replay or a discard.
 
     Args:
         job_id: its id.
@@ -345,7 +345,7 @@ class ReplayRefusedError(ResultError):
             return f"the message of job {self.job_id} was dropped. Enqueue the job again."
         return (
             f"job {self.job_id} is {self.word}. Only failed, expired, cancelled and held jobs can "
-            "be replayed, and only dead and held ones discarded."
+            "be replayed. Only dead and held jobs can be discarded."
         )
 
 

@@ -86,7 +86,7 @@ def build(settings: Settings, *, concurrency: int = CONNECTIONS) -> tuple[Engine
             _ClientLifetime(caller),
             BudgetKeeper(settings),
             ServerCheck(settings),
-            Monitor(settings, caller.figures),
+            Monitor(settings, caller.counts),
             *([] if traces is None else [traces]),
         ],
         lease_ms=settings.lease_ms,

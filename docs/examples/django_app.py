@@ -74,7 +74,7 @@ class answer_errors:  # noqa: N801 - named as Django names middleware
         return self.get_response(request)
 
     def process_exception(self, _: HttpRequest, error: Exception) -> HttpResponse | None:
-        """Tell what went wrong in words of our own."""
+        """Answer each kind of error."""
         if isinstance(error, BrokerUnavailableError | QueueFullError):
             return HttpResponse("Try again in a moment.", status=503, headers={"Retry-After": "2"})
         if isinstance(error, ResultMissingError):

@@ -1,5 +1,5 @@
 #!/bin/sh
-# Enqueue a job without Python: a shell, sha256sum and redis-cli (or valkey-cli) do.
+# Enqueue a job without Python, with a shell, sha256sum and redis-cli (or valkey-cli).
 #
 #     enqueue.sh KIND KEY < payload.json        prints the id of the job, and "new" or "known"
 #
@@ -9,12 +9,12 @@ set -eu
 kind=$1
 key=$2
 payload=$(cat)
-site=${CHARGEBEE_SITE:?name the site}
+site=${CHARGEBEE_SITE:?set it to the name of the site}
 lua=${LARGESSE_LUA:-worker/engine/lua} # the folder of the scripts
 
 sha256() { sha256sum | cut -d ' ' -f 1; }
 
-# The same site, kind and key are the same id, and with it the same job.
+# The same site, kind and key give the same id, and so the same job.
 tag=$(printf %s "$site" | sha256 | cut -c 1-4)
 id=$tag$(printf 'largesse job\037%s\037%s\037%s' "$site" "$kind" "$key" | sha256 | cut -c 1-28)
 prefix="{${LARGESSE_NAMESPACE:-largesse}:$((0x$tag % ${LARGESSE_SHARDS:-1}))}:"
@@ -34,7 +34,7 @@ message=$(
 script=$(cat "$lua/keys.lua" "$lua/site.lua" "$lua/job.lua" "$lua/enqueue.lua")
 reply=$(
     printf %s "$message" |
-        redis-cli -c -u "${LARGESSE_REDIS_URL:?say where Redis is}" -x EVAL "$script" 1 "$prefix" \
+        redis-cli -c -u "${LARGESSE_REDIS_URL:?set it to the URL of Redis}" -x EVAL "$script" 1 "$prefix" \
             "$id" job "$digest" chargebee "$kind" "$site" interactive "$key" 0 0
 )
 case $reply in

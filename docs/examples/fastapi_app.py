@@ -59,7 +59,7 @@ async def answer(job: AsyncJobHandle) -> Response:
 
 @app.exception_handler(WorkerError)
 async def failed(_: Request, error: WorkerError) -> Response:
-    """Tell what went wrong in words of our own."""
+    """Answer each kind of error."""
     if isinstance(error, BrokerUnavailableError | QueueFullError):
         return PlainTextResponse("Try again in a moment.", 503, {"Retry-After": "2"})
     if isinstance(error, ResultMissingError):

@@ -50,18 +50,18 @@ def answer(job: JobHandle) -> Any:
 
 @app.errorhandler(BrokerUnavailableError)
 @app.errorhandler(QueueFullError)
-def away(_: WorkerError) -> Any:
+def unavailable(_: WorkerError) -> Any:
     """Tell that nothing was accepted."""
     return "Try again in a moment.", 503, {"Retry-After": "2"}
 
 
 @app.errorhandler(ResultMissingError)
 def unknown(_: WorkerError) -> Any:
-    """Tell that there is no such job, or that it is long over."""
+    """Tell that there is no such job, or that its result was dropped."""
     return "There is no such gift.", 404
 
 
 @app.errorhandler(WorkerError)
 def failed(_: WorkerError) -> Any:
-    """Tell that it failed, expired or waits for a person; the log says which."""
+    """Tell that it failed, expired or is held; the log says which."""
     return "We could not prepare your gift.", 502

@@ -1,7 +1,7 @@
 """A transactional outbox on SQLite: an order and its job are written together, or neither is.
 
 `python outbox.py shop.db order 1042 basic-USD-monthly` writes an order. `python outbox.py shop.db
-relay` enqueues what is new and notes what has ended: run it every few seconds.
+relay` enqueues new rows and writes down outcomes: run it every few seconds.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ ENDED = {"succeeded", "failed", "expired", "cancelled"}
 
 
 def open_shop(path: str) -> sqlite3.Connection:
-    """Open the data base of the shop."""
+    """Open the database of the shop."""
     db = sqlite3.connect(path)
     db.executescript(TABLES)
     return db
@@ -33,7 +33,7 @@ def open_shop(path: str) -> sqlite3.Connection:
 def order(db: sqlite3.Connection, order_id: str, item: str) -> None:
     """Write an order and the job that belongs to it, in one transaction; Redis is not asked."""
     payload: dict[str, Any] = {"subscription_items": [{"item_price_id": item}]}
-    validate("gift_checkout", payload)  # here, where somebody can still be told
+    validate("gift_checkout", payload)  # here the user can still see the error
     with db:
         db.execute("INSERT INTO orders VALUES (?, ?)", (order_id, item))
         db.execute(
@@ -45,8 +45,8 @@ def order(db: sqlite3.Connection, order_id: str, item: str) -> None:
 def send(db: sqlite3.Connection, producer: Producer) -> int:
     """Enqueue the rows that have no job yet.
 
-    When it is cut off before the rows are marked, the next run enqueues them again under the same
-    keys: they are known then, and no job is made twice. Two relays at once do no harm either.
+    When it dies before the rows are marked, the next run enqueues them again under the same keys.
+    The keys are known then, and no job is made twice. Two relays at once do no harm.
     """
     rows = db.execute("SELECT key, payload FROM outbox WHERE job_id IS NULL LIMIT 500").fetchall()
     jobs = producer.enqueue_many(
@@ -61,7 +61,7 @@ def send(db: sqlite3.Connection, producer: Producer) -> int:
 
 
 def collect(db: sqlite3.Connection, producer: Producer) -> int:
-    """Note what became of the jobs that had not ended."""
+    """Write down the outcomes of the jobs that have ended."""
     query = "SELECT job_id FROM outbox WHERE job_id IS NOT NULL AND state IS NULL LIMIT 500"
     ids = [job_id for (job_id,) in db.execute(query)]
     found = producer.results.get_many(ids)
@@ -75,7 +75,7 @@ def collect(db: sqlite3.Connection, producer: Producer) -> int:
 
 
 def main(path: str, word: str, *rest: str) -> None:
-    """Do what the command line says."""
+    """Run the command."""
     db = open_shop(path)
     if word == "order":
         order(db, *rest)

@@ -1,4 +1,4 @@
-"""Actors of your own on Largesse's broker, beside its two.
+"""Your own actors on Largesse's broker, beside its two.
 
 Run them with `dramatiq own_actors:setup`.
 """

@@ -1,5 +1,5 @@
 #!/bin/sh
-# Wait for what became of a job and print it: one JSON object.
+# Wait for the outcome of a job and print it: one JSON object.
 #
 #     result.sh JOB_ID [SECONDS]
 set -eu
@@ -8,7 +8,7 @@ tries=$((${2:-10} * 10))
 tag=$(printf %s "$id" | cut -c 1-4)
 prefix="{${LARGESSE_NAMESPACE:-largesse}:$((0x$tag % ${LARGESSE_SHARDS:-1}))}:"
 
-ask() { redis-cli -c -u "${LARGESSE_REDIS_URL:?say where Redis is}" "$@"; }
+ask() { redis-cli -c -u "${LARGESSE_REDIS_URL:?set it to the URL of Redis}" "$@"; }
 
 while [ "$tries" -gt 0 ]; do
     outcome=$(ask GET "${prefix}out:$id")

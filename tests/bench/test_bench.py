@@ -86,7 +86,7 @@ def test_bench_ends_what_it_started_when_it_is_ended(spawn: Processes, redis_url
 
 
 def test_bench_without_redis(largesse: Command) -> None:
-    """A Redis that is away is told as everywhere, exit 4."""
+    """An unreachable Redis is reported as everywhere, exit 4."""
     ran = largesse("bench", "--redis-url", "redis://127.0.0.1:1/0")
     assert ran.code == 4
     assert "Traceback" not in ran.err

@@ -75,7 +75,7 @@ def test_jobs_list_as_a_table(shelf: Shelf, typed: Typed) -> None:
         row.split()[1],
         row.split()[-1],
     ]
-    assert "No job fits" in typed("jobs", "list", "--site", "nowhere").err
+    assert "No job matches" in typed("jobs", "list", "--site", "nowhere").err
 
 
 @pytest.mark.parametrize(
@@ -119,7 +119,7 @@ def test_jobs_show_of_an_unknown_job(typed: Typed) -> None:
     """Exit 6 and what to do next."""
     ran = typed("jobs", "show", "0" * 32)
     assert ran.code == 6
-    assert "not known" in ran.err
+    assert "is unknown" in ran.err
 
 
 def test_jobs_cancel(shelf: Shelf, typed: Typed) -> None:
@@ -188,7 +188,7 @@ def test_jobs_cancel_foretells_each_state(shelf: Shelf, typed: Typed) -> None:
     lines = ran.out.splitlines()
     assert "after this attempt" in lines[0]
     assert "it has ended" in lines[1]
-    assert "it is not known" in lines[2]
+    assert "the id is unknown" in lines[2]
     assert running.state() == "running"
 
 

@@ -26,7 +26,7 @@ from worker.engine.keys import Keyspace
 from worker.metrics.counts import Counts
 from worker.metrics.flusher import Flusher
 from worker.metrics.gauges import redis_now_ms
-from worker.metrics.minutes import series_key
+from worker.metrics.minutes import minute_key
 
 Typed = Callable[..., Ran]
 DOCS = Path(__file__).parents[2] / "docs" / "cli.md"
@@ -48,7 +48,7 @@ def busy(shelf: Shelf, redis_url: str) -> Shelf:
     client = connect(redis_url, PRODUCER)
     Flusher(client, Keyspace(), counted).flush()
     old = redis_now_ms(client) // 60_000 - 30
-    client.hset(series_key(Keyspace(), 0, old), "globex|personalized_offer|jobs:failed", 3)
+    client.hset(minute_key(Keyspace(), 0, old), "globex|personalized_offer|jobs:failed", 3)
     client.close()
     return shelf
 
@@ -59,7 +59,7 @@ def test_stats_as_json(busy: Shelf, typed: Typed) -> None:
     assert ran.code == 0, ran.err
     (shown,) = ran.objects()
     assert list(shown) == [
-        "at", "minutes", "queue", "workers", "sites", "places", "total", "series"
+        "at", "minutes", "queue", "workers", "sites", "places", "total", "by_minute"
     ]  # fmt: skip
     assert shown["queue"]["waiting"] == 1
     assert shown["queue"]["oldest_s"] < 60
@@ -68,12 +68,12 @@ def test_stats_as_json(busy: Shelf, typed: Typed) -> None:
     assert (gift["succeeded"], gift["failed"], gift["attempts"], gift["retries"]) == (1, 0, 2, 1)
     assert (gift["calls"], gift["throttled"], gift["replayed"]) == (2, 1, 1)
     assert gift["api_ms"] == {"p50": 15.0, "p99": 19.9}
-    assert 1000 < gift["way_ms"]["p50"] < 2000
+    assert 1000 < gift["total_latency_ms"]["p50"] < 2000
     assert (offer["site"], offer["failed"]) == ("globex", 3)
     total = shown["total"]
     assert (total["succeeded"], total["failed"], total["attempts"]) == (2, 3, 4)
-    assert sum(one["succeeded"] for one in shown["series"]) == 2
-    assert shown["series"][0]["minute"] <= shown["at"] - 29 * 60_000
+    assert sum(one["succeeded"] for one in shown["by_minute"]) == 2
+    assert shown["by_minute"][0]["minute"] <= shown["at"] - 29 * 60_000
 
 
 def test_stats_shape_is_documented(busy: Shelf, typed: Typed) -> None:
@@ -123,7 +123,7 @@ def test_stats_of_nothing(typed: Typed) -> None:
     assert "largesse worker" in ran.err
     (shown,) = typed("stats", "--json").objects()
     assert shown["total"]["api_ms"] == {"p50": None, "p99": None}
-    assert (shown["places"], shown["series"]) == ([], [])
+    assert (shown["places"], shown["by_minute"]) == ([], [])
 
 
 def test_stats_watch_a_running_fleet(system: System) -> None:

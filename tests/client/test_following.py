@@ -203,7 +203,7 @@ def has_read(client: redis.Redis) -> bool:
 
 
 def test_follow_outlasts_an_outage(redis_server: RedisServer) -> None:
-    """A follower waits while Redis is away, and gets what ended after."""
+    """A follower waits while Redis is unreachable, and gets what ended after."""
     with ResultReader(Settings(redis_url=redis_server.url)) as reader:
         found: list[str] = []
 
@@ -244,7 +244,7 @@ def test_follow_outlasts_a_server_that_lost_all(
 
 
 def test_follow_that_begins_in_an_outage_says_so(free_port: int) -> None:
-    """Who begins to follow while Redis is away is told."""
+    """Who begins to follow while Redis is unreachable is told."""
     with (
         ResultReader(Settings(redis_url=f"redis://127.0.0.1:{free_port}/0")) as reader,
         pytest.raises(BrokerUnavailableError),

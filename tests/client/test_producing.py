@@ -1,4 +1,4 @@
-"""The producer: one key one job, batches, faults, and Redis away or full."""
+"""The producer: one key one job, batches, faults, and Redis unreachable or full."""
 
 from __future__ import annotations
 
@@ -299,7 +299,7 @@ def test_result_as_the_app_sees_it(gift: Gift, hand: Any) -> None:
     assert "pay.example" not in repr(result)
 
 
-# -- Redis away, slow or full
+# -- Redis unreachable, slow or full
 
 
 @contextmanager
@@ -341,7 +341,7 @@ OUTAGES = [closed_port, silent_port, black_hole]
 
 
 @pytest.mark.parametrize("outage", OUTAGES)
-def test_producer_learns_within_a_second_that_redis_is_away(outage: Any) -> None:
+def test_producer_learns_within_a_second_that_redis_is_unreachable(outage: Any) -> None:
     """Refused, silent or swallowed: enqueue raises within 1 s, time after time."""
     with outage() as port, Producer(Settings(redis_url=f"redis://127.0.0.1:{port}/0")) as away:
         for _ in range(2):

@@ -38,7 +38,7 @@ def test_time_out_says_that_no_worker_is_alive(gift: Gift) -> None:
     gift()
     error = _timed_out(gift())
     assert (error.state, error.place, error.reason) == ("queued", 1, "no worker is alive")
-    assert "No worker is alive. It goes on" in str(error)
+    assert "No worker is alive. The job goes on" in str(error)
 
 
 @pytest.mark.usefixtures("alive")
@@ -54,7 +54,7 @@ def test_time_out_says_what_holds_the_site_back(
     client.hset(SITE, "throttled_until", time.time() * 1000 + 30_000)
     assert _timed_out(job).reason.startswith("the API throttles site acme-test for ")
     client.hset(SITE, mapping={"tripped": "failing", "probe_at": time.time() * 1000 + 15_000})
-    assert "site acme-test is tripped (failing): next try in" in _timed_out(job).reason
+    assert "site acme-test is tripped (failing): next probe in" in _timed_out(job).reason
     client.hset(SITE, "paused", "price change")
     assert "site acme-test is paused by a person (price change)" in _timed_out(job).reason
 

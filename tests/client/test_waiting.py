@@ -327,13 +327,13 @@ def test_wait_gives_up_in_time(gift: Gift) -> None:
     assert job.state() == "queued"
 
 
-# -- Redis away
+# -- Redis unreachable
 
 
 def test_wait_outlasts_an_outage(
     redis_server: RedisServer, make_hand: Callable[[str], Any]
 ) -> None:
-    """A wait that has begun goes on while Redis is away, and ends when it is back."""
+    """A wait that has begun goes on while Redis is unreachable, and ends when it is back."""
     with Producer(Settings(redis_url=redis_server.url)) as producer:
         job = producer.gift_checkout(GIFT, site="acme-test")
         with ThreadPoolExecutor(1) as pool:
@@ -353,7 +353,7 @@ def test_wait_outlasts_an_outage(
 
 
 def test_wait_that_begins_in_an_outage_says_so(redis_server: RedisServer) -> None:
-    """Who asks while Redis is away is told within the producer's second."""
+    """Who asks while Redis is unreachable is told within the producer's second."""
     with Producer(Settings(redis_url=redis_server.url)) as producer:
         job = producer.gift_checkout(GIFT, site="acme-test")
         redis_server.kill()

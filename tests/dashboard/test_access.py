@@ -177,7 +177,7 @@ def test_https_makes_the_cookie_strict(visit: Visit) -> None:
     assert visitor.get("/").status_code == 200
 
 
-def test_moves_need_the_secret_of_the_session(visit: Visit, shelf: Shelf) -> None:
+def test_actions_need_the_secret_of_the_session(visit: Visit, shelf: Shelf) -> None:
     """A form without it, with a foreign one, or from another site does nothing."""
     job = shelf.fail(shelf.gift())
     visitor, other = visit(), visit()
@@ -233,9 +233,9 @@ def test_read_only_forbids_every_move(visit: Visit, shelf: Shelf) -> None:
     for path in (
         f"/jobs/{job.id}/replay", f"/jobs/{job.id}/discard", f"/jobs/{job.id}/cancel",
         "/sites/acme-test/pause", "/sites/acme-test/resume", "/sites/acme-test/rate",
-        "/dead/plan", "/dead/move", "/held/move",
+        "/dead/plan", "/dead/act", "/held/act",
     ):  # fmt: skip
-        answer = visitor.post(path, data={"csrf": secret, "job": job.id, "move": "replay"})
+        answer = visitor.post(path, data={"csrf": secret, "job": job.id, "verb": "replay"})
         assert answer.status_code == 403, path
     assert job.state() == "failed"
 
@@ -248,7 +248,7 @@ def test_forms_are_bounded(visit: Visit) -> None:
     assert visitor.post("/dead/plan", content=b"\xff\xfe").status_code == 400
 
 
-def test_redis_away_is_said() -> None:
+def test_unreachable_redis_is_told() -> None:
     """A page that cannot be read says why, with 503."""
     settings = Settings.from_env({"LARGESSE_REDIS_URL": f"redis://127.0.0.1:{free_port()}/0"})
     with OperatorClient(settings) as operator:
@@ -257,4 +257,4 @@ def test_redis_away_is_said() -> None:
         answer = visitor.get("/")
         visitor.close()
     assert answer.status_code == 503
-    assert "Redis is away" in answer.text
+    assert "Cannot reach Redis" in answer.text

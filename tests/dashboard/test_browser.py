@@ -75,7 +75,7 @@ def test_overview_draws_depth_and_retries(page: Page, stack: Any) -> None:
         job.cancel()
 
 
-def test_overview_says_when_redis_is_away(page: Page, stack: Any) -> None:
+def test_overview_says_when_redis_is_unreachable(page: Page, stack: Any) -> None:
     """The page that is open says so and goes on when it is back; a new one says it whole."""
     page.goto(stack.url)
     expect(page.locator("#live")).to_have_attribute("data-updates", re.compile(r"\d"))
@@ -102,7 +102,7 @@ def test_overview_can_be_paused_and_narrowed(page: Page, stack: Any) -> None:
     expect(page.get_by_label("Kind", exact=True)).to_have_value("personalized_offer")
 
 
-def test_read_only_shows_and_moves_nothing(page: Page, stack: Any) -> None:
+def test_read_only_shows_and_changes_nothing(page: Page, stack: Any) -> None:
     """No button of a move is there, values stay hidden, and a forged form is refused."""
     job = stack.ended(stack.producer.gift_checkout(MISSING), "failed")
     url = stack.open("--read-only")
@@ -125,7 +125,7 @@ def test_read_only_shows_and_moves_nothing(page: Page, stack: Any) -> None:
     assert job.state() == "failed"
 
 
-def test_moves_are_made_with_the_keyboard_alone(page: Page, stack: Any) -> None:
+def test_actions_are_made_with_the_keyboard_alone(page: Page, stack: Any) -> None:
     """A site is paused and resumed without a mouse; what was done is said aloud."""
     page.goto(f"{stack.url}/sites")
     page.get_by_label("Reason").focus()
@@ -143,7 +143,7 @@ def test_page_that_is_not_there_leads_back(page: Page, stack: Any) -> None:
     """A job that nobody knows is told in words, with the way back."""
     answer = page.request.get(f"{stack.url}/jobs/{'0' * 32}")
     assert answer.status == 404
-    assert "dropped by age" in answer.text()
+    assert "dropped after its time" in answer.text()
     assert '<a href="/">Overview</a>' in answer.text()
 
 

@@ -76,8 +76,8 @@ def test_dead_job_is_discarded_from_its_page(page: Page, stack: Any) -> None:
     job = stack.ended(stack.producer.gift_checkout(MISSING), "failed")
     page.goto(f"{stack.url}/jobs/{job.id}")
     page.get_by_role("button", name="Discard").click()
-    expect(page.get_by_text("It is discarded.")).to_be_visible()
-    expect(page.get_by_role("region", name="Moves")).to_contain_text("not possible")
+    expect(page.get_by_text("The job is discarded.")).to_be_visible()
+    expect(page.get_by_role("region", name="Actions")).to_contain_text("not possible")
     page.goto(f"{stack.url}/dead")
     expect(page.locator(f'input[value="{job.id}"]')).to_have_count(0)
     assert job.state() == "failed"
@@ -90,9 +90,11 @@ def test_running_job_is_cancelled_after_its_attempt(page: Page, stack: Any) -> N
     job = stack.ended(stack.producer.gift_checkout(GOOD), "running")
     page.goto(f"{stack.url}/jobs/{job.id}")
     expect(page.get_by_role("region", name="Timeline")).to_contain_text("runs now, delivery 1")
-    expect(page.get_by_role("region", name="Moves")).to_contain_text("after this attempt")
+    expect(page.get_by_role("region", name="Actions")).to_contain_text("after this attempt")
     page.get_by_role("button", name="Cancel").click()
-    expect(page.get_by_text("It runs, and ends as cancelled after this attempt.")).to_be_visible()
+    expect(
+        page.get_by_text("The job is running. It is cancelled after this attempt.")
+    ).to_be_visible()
     stack.sandbox.admin.set(latency_ms=0)
     stack.ended(job, "cancelled")
     page.reload()
@@ -111,14 +113,14 @@ def test_dead_job_is_replayed_from_its_page(page: Page, stack: Any) -> None:
     expect(payload).not_to_contain_text("missing_1")
     page.get_by_role("button", name="Show values").click()
     expect(payload).to_contain_text("missing_1")
-    moves = page.get_by_role("region", name="Moves")
-    expect(moves).to_contain_text("No earlier attempt made a page")
+    actions = page.get_by_role("region", name="Actions")
+    expect(actions).to_contain_text("No earlier attempt made a page")
     stack.operator.pause("acme-test")
     page.get_by_role("button", name="Replay with a new key").click()
-    expect(page.get_by_text("It waits in its line again.")).to_be_visible()
+    expect(page.get_by_text("The job waits in its line again.")).to_be_visible()
     assert job.state() == "queued"
     page.get_by_role("button", name="Cancel").click()
-    expect(page.get_by_text("It is cancelled.")).to_be_visible()
+    expect(page.get_by_text("The job is cancelled.")).to_be_visible()
     assert job.state() == "cancelled"
 
 
@@ -140,7 +142,7 @@ def test_dead_letters_are_grouped_filtered_and_replayed(page: Page, stack: Any) 
     expect(page.get_by_text("2 of 2 would run")).to_be_visible()
     expect(page.get_by_text("run, same key")).to_have_count(2)
     page.get_by_role("button", name="Replay", exact=True).click()
-    expect(page.get_by_text("2 jobs are in line again.")).to_be_visible()
+    expect(page.get_by_text("2 jobs are waiting again.")).to_be_visible()
     assert {job.state() for job in jobs} == {"queued"}
     stack.operator.resume("acme-test")
     for job in jobs:
@@ -150,7 +152,7 @@ def test_dead_letters_are_grouped_filtered_and_replayed(page: Page, stack: Any) 
     page.get_by_role("button", name="Discard…").click()
     page.get_by_role("button", name="Discard", exact=True).click()
     expect(page.get_by_text(re.compile("discarded"))).to_be_visible()
-    expect(page.get_by_text("None. That is as it should be.")).to_be_visible()
+    expect(page.get_by_text("None: all is well.")).to_be_visible()
 
 
 def test_held_job_needs_a_decision(page: Page, stack: Any) -> None:
@@ -165,7 +167,7 @@ def test_held_job_needs_a_decision(page: Page, stack: Any) -> None:
     page.get_by_role("link", name="Back").click()
     page.get_by_role("checkbox", name=f"Choose job {job.id}").check()
     page.get_by_role("button", name="Replay with a new key…").click()
-    expect(page.get_by_text("1 may leave a page behind that nobody was given.")).to_be_visible()
+    expect(page.get_by_text("1 may leave a page that no app received.")).to_be_visible()
     page.get_by_role("button", name="Replay with a new key", exact=True).click()
     stack.ended(job, "succeeded")
     page.goto(f"{stack.url}/audit")
@@ -179,7 +181,7 @@ def test_held_job_is_discarded(page: Page, stack: Any) -> None:
     """It ends as failed, and whoever waits for it is told."""
     job = stack.held()
     page.goto(f"{stack.url}/jobs/{job.id}")
-    expect(page.get_by_role("region", name="Moves")).to_contain_text("not possible")
+    expect(page.get_by_role("region", name="Actions")).to_contain_text("not possible")
     page.get_by_role("button", name="Discard").click()
-    expect(page.get_by_text("It is discarded.")).to_be_visible()
+    expect(page.get_by_text("The job is discarded.")).to_be_visible()
     assert job.state() == "failed"

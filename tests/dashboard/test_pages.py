@@ -61,7 +61,7 @@ def test_search_finds_by_any_name_of_a_job(visit: Visit, shelf: Shelf) -> None:
     assert other.id in text
     assert job.id not in text
     assert "is no time" in visitor.get("/jobs", params={"since": "yesterday"}).text
-    assert "No job fits" in visitor.get("/jobs", params={"q": "nobody"}).text
+    assert "No job matches" in visitor.get("/jobs", params={"q": "nobody"}).text
 
 
 @pytest.mark.parametrize("path", ["/jobs/unknown", "/nowhere", "/dead/nothing"])
@@ -87,22 +87,22 @@ def test_texts_of_others_are_escaped(visit: Visit, shelf: Shelf) -> None:
     assert "&lt;img" in visitor.get("/sites").text
 
 
-def test_moves_on_many_jobs_say_what_was_refused(visit: Visit, shelf: Shelf) -> None:
+def test_actions_on_many_jobs_say_what_was_refused(visit: Visit, shelf: Shelf) -> None:
     """Those that may run do, the others stay, and the page says both."""
     good, late = shelf.hold(shelf.gift()), shelf.hold(shelf.gift(), unsure_ms=LONG_AGO)
     visitor = visit()
     secret = csrf_of(visitor.get("/held").text)
-    chosen = {"csrf": secret, "move": "replay", "job": [good.id, late.id]}
+    chosen = {"csrf": secret, "verb": "replay", "job": [good.id, late.id]}
     plan = visitor.post("/held/plan", data=chosen).text
     assert "1 of 2 would run" in plan
     assert "be refused" in plan
     assert {good.state(), late.state()} == {"held"}
-    assert visitor.post("/held/move", data=chosen).status_code == 303
+    assert visitor.post("/held/act", data=chosen).status_code == 303
     assert (good.state(), late.state()) == ("queued", "held")
     text = visitor.get("/held").text
-    assert "1 job is in line again." in text
+    assert "1 job is waiting again." in text
     assert "1 refused." in text
-    assert visitor.post("/held/plan", data={"csrf": secret, "move": "replay"}).status_code == 303
+    assert visitor.post("/held/plan", data={"csrf": secret, "verb": "replay"}).status_code == 303
     assert "No job was chosen." in visitor.get("/held").text
 
 
@@ -128,14 +128,14 @@ def test_rate_that_is_none_is_refused(visit: Visit, shelf: Shelf, rate: str) -> 
     visitor = visit()
     secret = csrf_of(visitor.get("/sites").text)
     visitor.post("/sites/acme-test/rate", data={"csrf": secret, "rate": rate})
-    assert "The rate is a number" in visitor.get("/sites").text
+    assert "The rate must be a number" in visitor.get("/sites").text
     with shelf.operator() as operator:
         (site,) = operator.sites()
     assert (site.hand_rate, site.interval_ms) == (None, 1_000)
 
 
 @pytest.mark.parametrize("path", ["/sites/unknown/pause", "/sites/acme-test/explode"])
-def test_moves_that_do_not_exist_change_nothing(visit: Visit, shelf: Shelf, path: str) -> None:
+def test_actions_that_do_not_exist_change_nothing(visit: Visit, shelf: Shelf, path: str) -> None:
     """A misspelt site is not made up, a misspelt move does nothing: 404."""
     shelf.queue.configure("acme-test")
     visitor = visit()

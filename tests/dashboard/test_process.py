@@ -58,7 +58,7 @@ def test_dashboard_logs_a_page_that_breaks_without_its_values(
     assert "canary" not in process.output()
 
 
-def test_dashboard_says_that_redis_is_away(free_port: int, spawn: Processes) -> None:
+def test_dashboard_says_that_redis_is_unreachable(free_port: int, spawn: Processes) -> None:
     """It starts all the same; the stream says what is wrong."""
     process = spawn(
         ["python", "-m", "worker.cli", "dashboard", "--port", "0"],
@@ -68,7 +68,7 @@ def test_dashboard_says_that_redis_is_away(free_port: int, spawn: Processes) -> 
     assert httpx.get(url).status_code == 503
     with httpx.stream("GET", f"{url}/live") as answer:
         lines = answer.iter_lines()
-        assert next(lines) == "event: away"
+        assert next(lines) == "event: unreachable"
         assert "Redis" in next(lines)
 
 

@@ -7,7 +7,7 @@ from worker.dashboard.sessions import (
     SESSIONS_MAX,
     TRIES_MAX,
     TRIES_S,
-    Doorkeeper,
+    LoginLimiter,
     Sessions,
 )
 
@@ -49,14 +49,14 @@ def test_what_was_said_is_said_once() -> None:
     """A sentence is for the next page alone."""
     session = Sessions().begin("Ada")
     session.say("done")
-    assert session.said() == [("good", "done")]
-    assert session.said() == []
+    assert session.take_flash() == [("good", "done")]
+    assert session.take_flash() == []
 
 
-def test_doorkeeper_forgets_after_a_minute() -> None:
+def test_login_limiter_forgets_after_a_minute() -> None:
     """Five wrong passwords make an address wait; others, and later tries, need not."""
     clock = Clock()
-    keeper = Doorkeeper(clock)
+    keeper = LoginLimiter(clock)
     for _ in range(TRIES_MAX):
         assert keeper.wait_s("a") == 0
         keeper.was_wrong("a")

@@ -32,7 +32,7 @@ def test_snapshot_counts_all_sites(seen: Snapshot) -> None:
     """Without a choice everything is counted, and drawn as it was noted."""
     assert (seen.waiting, seen.running, seen.delayed) == (3, 1, 0)
     assert last(seen.depth.rows) == [3, 1]
-    assert seen.unwell[0].state(seen.now_ms) == "silent"  # a lease of somebody who never spoke
+    assert seen.unhealthy[0].state(seen.now_ms) == "silent"  # a lease of somebody who never spoke
 
 
 def test_snapshot_of_one_site(seen: Snapshot, shelf: Shelf) -> None:
@@ -53,7 +53,7 @@ def test_depth_is_noted_without_workers(shelf: Shelf) -> None:
     with shelf.operator() as operator:
         operator.record_depth()
         operator.record_depth()
-        (depth,) = operator.depths(2)
+        (depth,) = operator.gauge_minutes(2)
     assert depth.total("waiting", "acme-test") == 1
 
 

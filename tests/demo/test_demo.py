@@ -131,13 +131,13 @@ def test_stage_leaves_no_files() -> None:
     assert not set(Path(tempfile.gettempdir()).glob("largesse-*")) - before
 
 
-def test_child_that_ends_tells_its_last_words(tmp_path: Path) -> None:
+def test_child_that_ends_tells_its_last_output(tmp_path: Path) -> None:
     """What a process wrote last is part of the error."""
     child = Child("sandbox", ["/bin/sh", "-c", "echo oops >&2; exit 7"], env={}, folder=tmp_path)
     child.start()
 
     until(lambda: child.log.endswith("oops\n"), what="its last words")
     os.waitid(os.P_PID, child.pid or 0, os.WEXITED | os.WNOWAIT)
-    with pytest.raises(ChildError, match=r"the sandbox ended with 7. Its last words: oops"):
+    with pytest.raises(ChildError, match=r"the sandbox ended with 7. Its last output: oops"):
         child.check()
     child.stop()

@@ -74,7 +74,7 @@ def test_redis_cli_enqueues_and_reads_the_outcome(system: System) -> None:
     done = shell(system, code)
     assert done.returncode == 0, done.stderr
     outcome = json.loads(done.stdout)
-    assert set(names("## Reading what became of it")) == outcome.keys()
+    assert set(names("## Reading the outcome")) == outcome.keys()
     (page,) = system.admin.pages()
     assert outcome["hosted_page"]["id"] == page["id"]
     job_id, word = (system.run.folder / "job.txt").read_text().split()

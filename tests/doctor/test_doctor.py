@@ -80,7 +80,7 @@ def test_doctor_without_settings(largesse: Command) -> None:
 
 
 def test_doctor_without_redis(largesse: Command, listener: str) -> None:
-    """Redis is away, without its password, and the sites are still looked at."""
+    """Redis is unreachable, without its password, and the sites are still looked at."""
     env = {
         "LARGESSE_REDIS_URL": "redis://somebody:open-sesame@127.0.0.1:1/0",
         "CHARGEBEE_SITE": "acme-test",

@@ -59,7 +59,7 @@ def serve() -> Iterator[Serve]:
 def test_valid_key_is_known_by_a_page_that_is_not_there(sandbox_server: SandboxServer) -> None:
     """The sandbox knows the key and no such page: all is well, and nothing was made."""
     check = login(site(sandbox_server.url))
-    assert (check.status, check.found) == ("ok", "the API takes the key")
+    assert (check.status, check.found) == ("ok", "the API accepts the key")
     assert sandbox_server.admin.pages() == []
 
 
@@ -67,7 +67,7 @@ def test_wrong_key_is_a_fault(sandbox_server: SandboxServer) -> None:
     """It is refused by the API, and never shown."""
     check = login(site(sandbox_server.url, "test_wrong_key_1"))
     assert (check.status, check.found) == ("fail", "status 401, api_authentication_failed")
-    assert "valid one" in check.remedy
+    assert "valid key" in check.remedy
     assert "wrong_key" not in repr(check)
 
 
@@ -77,10 +77,10 @@ def test_wrong_key_is_a_fault(sandbox_server: SandboxServer) -> None:
         (404, b'{"api_error_code": "site_not_found"}', "fail", "name of the site"),
         (403, b'{"api_error_code": "api_authorization_failed"}', "warn", "permissions"),
         (429, b'{"api_error_code": "api_request_limit_exceeded"}', "warn", "limit"),
-        (503, b"<html>away</html>", "warn", "unwell"),
-        (404, b"<html>not here</html>", "fail", "no answer of the API"),
-        (404, b'{"api_error_code": "private@example.com"}', "fail", "no answer of the API"),
-        (302, b"", "fail", "no answer of the API"),
+        (503, b"<html>away</html>", "warn", "does not work now"),
+        (404, b"<html>not here</html>", "fail", "not from the API"),
+        (404, b'{"api_error_code": "private@example.com"}', "fail", "not from the API"),
+        (302, b"", "fail", "not from the API"),
         (200, b'{"hosted_page": {}}', "ok", ""),
     ],
 )
@@ -101,4 +101,4 @@ def test_no_answer_is_a_fault(serve: Serve) -> None:
         silent.listen()
         url = f"http://127.0.0.1:{silent.getsockname()[1]}"
         check = login(site(url), timeout_s=0.3)
-    assert (check.status, check.found) == ("fail", "no answer: nothing came in time")
+    assert (check.status, check.found) == ("fail", "no answer: no answer in time")

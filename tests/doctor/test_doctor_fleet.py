@@ -54,7 +54,7 @@ def test_doctor_misses_workers(shelf: Shelf, doctor: Doctor) -> None:
     assert doctor("workers")["status"] == "warn"
     shelf.gift()
     check = doctor("workers")
-    assert (check["status"], check["found"]) == ("fail", "none takes jobs, and 1 job is there")
+    assert (check["status"], check["found"]) == ("fail", "no worker runs, and 1 job is queued")
     assert "largesse worker" in check["remedy"]
     there(shelf)
     assert doctor("workers") == {
@@ -104,7 +104,7 @@ def test_doctor_names_leases_that_nobody_takes_back(shelf: Shelf, doctor: Doctor
     shelf.client.zadd(LEASES, {job.id: now_ms - 300_000})
     check = doctor("leases")
     assert check["status"] == "fail"
-    assert check["found"].startswith("1 lapsed and nobody took them back")
+    assert check["found"].startswith("1 lapsed, and no worker took them")
     assert "for 5 min" in check["found"]
     assert "largesse worker" in check["remedy"]
 
@@ -148,7 +148,7 @@ def test_doctor_names_unknown_keys(shelf: Shelf, doctor: Doctor) -> None:
     shelf.gift()
     shelf.client.set("sessions:1", "x")
     check = doctor("neighbours")
-    assert (check["status"], check["found"]) == ("ok", "keys of others: 1")
+    assert (check["status"], check["found"]) == ("ok", "other keys: 1")
     assert doctor("keys")["status"] == "ok"
     shelf.client.set("{largesse:0}:stray:1", "x")
     check = doctor("keys")

@@ -96,7 +96,7 @@ def test_probe_that_fails_doubles_the_wait_up_to_a_minute(queue: Queue) -> None:
         assert queue.fetch().ids == []
 
 
-def test_calls_under_way_when_the_gate_shuts_do_not_shut_it_further(queue: Queue) -> None:
+def test_calls_under_way_when_a_site_trips_do_not_trip_it_further(queue: Queue) -> None:
     """Fifty calls that fail together make one outage, with its first probe after 15 s."""
     fill(queue)
     for lease in queue.fetch(50).leases:
@@ -277,7 +277,7 @@ def test_site_that_was_never_seen_to_work_gets_few_calls(queue: Queue) -> None:
     assert len(queue.fetch(50).ids) == 1
 
 
-def test_trust_doubles_in_the_time_of_an_answer(queue: Queue) -> None:
+def test_ramp_doubles_in_the_time_of_an_answer(queue: Queue) -> None:
     """Each good ending lets two calls go in place of one, up to the settings' cap."""
     queue.configure(cap=50)
     fill(queue, 300)
@@ -289,7 +289,7 @@ def test_trust_doubles_in_the_time_of_an_answer(queue: Queue) -> None:
     assert rounds == [5, 10, 20, 40, 50, 50]
 
 
-def test_trust_opens_the_line_and_rings(queue: Queue) -> None:
+def test_ramp_opens_the_line_and_rings(queue: Queue) -> None:
     """The first good ending brings the waiting jobs to an idle worker at once."""
     queue.configure(cap=50)
     fill(queue)
@@ -309,7 +309,7 @@ def ramped(queue: Queue, *, cap: int = 50) -> None:
         queue.finish(queue.take())
 
 
-def test_trust_is_lost_after_half_a_minute_without_a_good_ending(queue: Queue) -> None:
+def test_ramp_starts_again_after_half_a_minute_without_a_good_ending(queue: Queue) -> None:
     """A key may have been revoked meanwhile; any good ending within keeps the ramp."""
     ramped(queue)
     queue.passes(RAMP_MS - 5_000)
@@ -322,7 +322,7 @@ def test_trust_is_lost_after_half_a_minute_without_a_good_ending(queue: Queue) -
     assert len(queue.fetch(100).ids) == RAMP_FIRST
 
 
-def test_trust_that_ends_under_way_lets_the_line_go_on_later(queue: Queue) -> None:
+def test_ramp_that_ends_under_way_lets_the_line_go_on_later(queue: Queue) -> None:
     """Calls that take longer than that hold the next ones back until some have ended."""
     ramped(queue)
     slow = queue.fetch(20).leases
@@ -339,7 +339,7 @@ def test_trust_that_ends_under_way_lets_the_line_go_on_later(queue: Queue) -> No
     assert served >= 20
 
 
-def test_trust_begins_anew_with_another_key(queue: Queue) -> None:
+def test_ramp_begins_anew_with_another_key(queue: Queue) -> None:
     """A worker that starts with another key says so; the same key again changes nothing."""
     queue.configure(cap=50, key_mark="a")
     ramped(queue)

@@ -176,7 +176,7 @@ def start(sandbox_server: SandboxServer, spawn: Processes) -> Iterator[Callable[
 
 
 def enqueue(producer: Producer, key: str, *, timeout_s: float = 20) -> JobHandle:
-    """Enqueue as an app does: again under the key while Redis is away."""
+    """Enqueue as an app does: again under the key while Redis is unreachable."""
     deadline = time.monotonic() + timeout_s
     while True:
         try:
@@ -188,7 +188,7 @@ def enqueue(producer: Producer, key: str, *, timeout_s: float = 20) -> JobHandle
 
 
 def result_of(job: JobHandle) -> Any:
-    """Read a result as an app does: again while Redis is away."""
+    """Read a result as an app does: again while Redis is unreachable."""
     deadline = time.monotonic() + 25
     while True:
         try:

@@ -187,7 +187,7 @@ def own_system(
 
 
 def test_fleet_outlasts_an_outage_quietly(own_system: System, redis_server: RedisServer) -> None:
-    """While Redis is away a fleet lives on, logs at most 2 lines a second, and then resumes."""
+    """In an outage of Redis a fleet lives on, logs at most 2 lines a second, then resumes."""
     fleet = start(own_system, processes=2)
     family = descendants(fleet.pid)
     job = own_system.producer().gift_checkout(GIFT)

@@ -24,37 +24,37 @@ COMMON = (
 HEAD = """# The fault matrix, measured
 
 Written by `tests/faults/report.py` from the figures of a run. `make faults` runs the full size,
-`make test` the quick one; the column says which a row is from. The quick size runs with a lease of
-2 s in place of the default's 15 s, so its recovery times are 13 s shorter.
+`make test` the quick size; the column *size* says which. The quick size has a lease of 2 s instead
+of the default 15 s, so its recovery times are 13 s shorter.
 
-Real worker processes, a real server, the sandbox over TCP, a chaos proxy between them. What was
-lost or doubled is counted from the producer's own log, the stream of outcomes and the sandbox's
-counts, never from a worker's word. *lost*: accepted jobs without an ending. *pages*: idempotency
-keys that the API served more than once. *results*: jobs with more than one published outcome, or
-with unequal ones.
+The tests use real worker processes, a real server and the sandbox over TCP, with a chaos proxy
+between them. They count lost and doubled jobs from the producer's log, the stream of outcomes and
+the sandbox's counts, never from what a worker reports. *lost*: accepted jobs without an ending.
+*pages*: idempotency keys that the API served more than once. *results*: jobs with more than one
+published outcome, or with different ones.
 
-- T2: what dies by chance is told from poison, see [job_states.md](job_states.md#poison-or-chance).
+- T2: [job_states.md](job_states.md#poison-or-chance) says how poison differs from chance.
 - T8: replication is asynchronous, and no setting makes a producer wait for it. *accepted but not
-  replicated* counts what the new master did not know; it was sent again under its key. What the
-  test had confirmed by a `WAIT 1` of its own was never lost.
+  replicated* counts jobs that the new master did not know; they were sent again under their keys.
+  Jobs that the test confirmed with its own `WAIT 1` were never lost.
 - T9: the rows *packets* lose, delay and drop real packets between two network namespaces: 30 %
-  lost, up to 500 ms late and out of order, or nothing one way. The others go through a proxy.
+  lost, up to 500 ms late and out of order, or all lost in one direction. The others use a proxy.
 - T27: *allocate* asks for 2 GiB in a cgroup of 300 MiB.
 - T31: the next version is a copy of this one with the record version raised and a field added.
-- T33: *all at once* are jobs that end in one call. *threads alone* is what the interpreter needs
-  to wake so many threads that wait for nothing else: about 100 ms by itself for a thousand.
+- T33: *all at once* are jobs that end in one call. *threads alone* is the time in which the
+  interpreter wakes so many threads without any other work: about 100 ms for a thousand.
 - T34: with `appendfsync always` a server that cannot write ends itself, and the test starts it
-  again as whoever watches it would. No worker is started anew.
+  again as a supervisor would. No worker is restarted.
 
 """
 
 #: Why a row has a figure that its bound in the matrix does not allow, and what figures stand for.
 NOTES = """
-- T29, key refused: five calls are the bound where a key was not seen to work. In full flow at
-  3,500 calls a minute those under way when the first refusal comes are refused too: 58 a second,
-  for the time of an answer and until Redis has heard of it. None is handed out after that.
-- Tails of another site: in the full size the least p99 of five times 200 jobs, in the quick one a
-  p90; other programs shared the two cores.
+- T29, key refused: five calls are the bound for a key that has not worked yet. In full flow at
+  3,500 calls a minute the calls in flight at the first refusal are refused too: 58 a second, for
+  the time of an answer and until Redis knows of it. No call is made after that.
+- Tails of another site: in the full size the lowest p99 of five times 200 jobs, in the quick size
+  a p90. Other programs shared the two cores.
 """
 
 

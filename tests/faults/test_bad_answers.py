@@ -103,7 +103,7 @@ def test_slow_answers_are_cut_at_the_deadline(
         what="the cut attempts",
     )
     cuts = [one for job_id in world.log.job_ids() for one in tenants.history(job_id)]
-    _resume_all(tenants)  # ten in a row shut a site's gate
+    _resume_all(tenants)  # ten in a row trip a site
     world.wait(timeout_s=30)
     took_s = [one["ms"] / 1000 for one in cuts]
     world.judge(
@@ -206,7 +206,7 @@ def test_connections_that_never_stand_send_nothing(
     world: World, figures: Counts, tmp_path: Path
 ) -> None:
     """T22: TLS that does not hold, no name, RST on connect: not sent, nothing burnt, no page."""
-    n = 6 if world.full else 3  # ten failures in a row shut a site's gate
+    n = 6 if world.full else 3  # ten failures in a row trip a site
     spies: list[Spy] = []
     try:
         urls = _unreachable(tmp_path / "tls", spies)

@@ -46,7 +46,7 @@ def test_worker_killed_around_a_retry_loses_nothing(
     world: World, figures: Counts, point: str
 ) -> None:
     """T1: a retry is either scheduled or the attempt is handed out again."""
-    # Never ten in a row: then the site would be gated, and probed now and then.
+    # Never ten in a row: then the site would be tripped, and probed now and then.
     world.api.admin.add_fault("error", status=503, every=3, times=_size(world) // 4)
     fleet = world.started(crash_at=point)
     world.produce(_size(world), every_s=0.005)
@@ -109,7 +109,7 @@ def test_worker_killed_in_mid_request_loses_nothing(world: World, figures: Count
         world.produce(4)
         world.wait(timeout_s=20)
         line.set(stall_up_after=100)
-        # Few enough that the calls of the other worker, cut as well, do not gate the site.
+        # Few enough that the calls of the other worker, cut as well, do not trip the site.
         world.produce(12, prefix="cut", every_s=0.005)
         until(lambda: world.running() == 12, what="requests under way")
         fault_at = fleet.kill(0)

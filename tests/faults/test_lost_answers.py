@@ -61,7 +61,7 @@ def _histories(world: World) -> list[list[dict[str, Any]]]:
 
 
 def _keep_open(world: World, *, enough: int) -> None:
-    """Resume the site when the failures in a row shut its gate, as a person would."""
+    """Resume the site when the failures in a row tripped it, as a person would."""
     with MovedOperator(Settings.from_env(world.env())) as operator:
 
         def go_on() -> bool:
@@ -98,7 +98,7 @@ def test_window_edge_makes_no_second_page_in_silence(
     world: World, figures: Counts, choice: str
 ) -> None:
     """T18: at 24 minutes the page is found again; later a person, or a new key, and it is said."""
-    n = 9 if world.full else 4  # ten failures in a row would shut the gate
+    n = 9 if world.full else 4  # ten failures in a row would trip the site
     # No lease lapses when the clock moves: nothing is in flight then but what was lost.
     env = world.env(LARGESSE_ON_AMBIGUOUS=choice, LARGESSE_LEASE_MS=600_000)
     world.started(env=env, moved=True, size=1)

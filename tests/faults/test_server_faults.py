@@ -1,4 +1,4 @@
-"""Redis is killed, away, stalled, full or emptied while jobs run, fail and wait."""
+"""Redis is killed, absent, stalled, full or emptied while jobs run, fail and wait."""
 
 from __future__ import annotations
 
@@ -77,10 +77,10 @@ def test_killed_server_keeps_what_it_accepted(world: World, figures: Counts, fsy
 
 @pytest.mark.timeout(900)
 @pytest.mark.parametrize(
-    "away_s", [5, *(pytest.param(s, marks=pytest.mark.faults) for s in (8, 40, 300))]
+    "outage_s", [5, *(pytest.param(s, marks=pytest.mark.faults) for s in (8, 40, 300))]
 )
-def test_absent_server_loses_nothing(world: World, figures: Counts, away_s: int) -> None:
-    """T7: jobs that run, fail and wait while Redis is away end once it is back."""
+def test_absent_server_loses_nothing(world: World, figures: Counts, outage_s: int) -> None:
+    """T7: jobs that run, fail and wait while Redis is unreachable end once it is back."""
     world.api.admin.set(latency_ms=1_500)
     fleet = world.started(concurrency=32)
     world.produce(20, prefix="delayed", options={"delay_s": 3})
@@ -88,8 +88,8 @@ def test_absent_server_loses_nothing(world: World, figures: Counts, away_s: int)
     world.produce(30, prefix="running")
     until(lambda: world.api.admin.counts()["in_flight"] >= 20, what="calls in flight")
     world.server.kill()
-    time.sleep(away_s)
-    noise = _complaints(fleet.output()) / away_s / len(fleet.members)
+    time.sleep(outage_s)
+    noise = _complaints(fleet.output()) / outage_s / len(fleet.members)
     world.server.start()
     back_at = time.time()
     world.wait(timeout_s=60)
@@ -98,7 +98,7 @@ def test_absent_server_loses_nothing(world: World, figures: Counts, away_s: int)
     world.judge(
         figures,
         "T7",
-        f"away {away_s} s",
+        f"outage {outage_s} s",
         drained_s=round(drained_s, 1),
         log_lines_per_s=round(noise, 2),
     )

@@ -73,8 +73,10 @@ def test_rate_limited_logger_says_what_it_left_out(clock: Clock) -> None:
     assert [level for level, _, _ in written[-2:]] == [logging.INFO, logging.ERROR]
 
 
-def test_rate_filter_counts_every_part_that_notices_a_broker_away_as_one(clock: Clock) -> None:
-    """Fetcher, outbox and leases together write two lines a second while Redis is away."""
+def test_rate_filter_counts_every_part_that_notices_an_unreachable_broker_as_one(
+    clock: Clock,
+) -> None:
+    """Fetcher, outbox and leases together write two lines a second while Redis is unreachable."""
     limit = RateFilter(clock=clock)
     away = {
         "worker.engine.fetcher": BrokerUnavailableError(),

@@ -94,13 +94,13 @@ def test_report_of_our_own_error_keeps_its_text(sent: Sent) -> None:
         try:
             raise ConnectionError("203.0.113.77 refused")
         except ConnectionError as cause:
-            raise BrokerUnavailableError("Redis is away") from cause
+            raise BrokerUnavailableError("Redis is unreachable") from cause
     except BrokerUnavailableError:
         logging.getLogger("worker.x").exception("no luck")
     (event,) = sent
     values = {one["type"]: one["value"] for one in event["exception"]["values"]}
     assert values["ConnectionError"] == ""
-    assert values["BrokerUnavailableError"].startswith("Redis is away. ")
+    assert values["BrokerUnavailableError"].startswith("Redis is unreachable. ")
 
 
 def test_reports_below_error_are_not_sent(sent: Sent) -> None:

@@ -1,4 +1,4 @@
-"""The figures of one process: counted right, bounded labels, quantiles as Prometheus has them."""
+"""The counts of one process: counted right, bounded labels, quantiles as Prometheus has them."""
 
 from __future__ import annotations
 
@@ -10,27 +10,27 @@ from worker.metrics.counts import BOUNDS_S, CODES_MAX, Counts, Times
 
 
 @pytest.fixture
-def figures() -> Counts:
+def counts() -> Counts:
     """Counts of one site and one kind."""
     return Counts(sites=["acme"], kinds=["gift_checkout"])
 
 
-def call(figures: Counts, *, code: str | None = None, duration_ms: int = 7) -> None:
+def call(counts: Counts, *, code: str | None = None, duration_ms: int = 7) -> None:
     """Count a call."""
-    figures.called(
+    counts.called(
         "acme", "gift_checkout", outcome="rejected", code=code, replayed=True,
         duration_ms=duration_ms,
     )  # fmt: skip
 
 
-def test_figures_count_each_word(figures: Counts) -> None:
+def test_counts_count_each_word(counts: Counts) -> None:
     """A call, an attempt and an ending count once each, under their labels."""
-    figures.started("acme", "gift_checkout", attempt=1, waited_ms=30)
-    figures.started("acme", "gift_checkout", attempt=2, waited_ms=90_000)
-    call(figures, code="param_wrong_value")
-    figures.attempted("acme", "gift_checkout", "failed")
-    figures.ended("acme", "gift_checkout", outcome="failed", error_class="rejected", duration_ms=9)
-    found = figures.snapshot()
+    counts.started("acme", "gift_checkout", attempt=1, waited_ms=30)
+    counts.started("acme", "gift_checkout", attempt=2, waited_ms=90_000)
+    call(counts, code="param_wrong_value")
+    counts.attempted("acme", "gift_checkout", "failed")
+    counts.ended("acme", "gift_checkout", outcome="failed", error_class="rejected", duration_ms=9)
+    found = counts.snapshot()
     where = ("acme", "gift_checkout")
     assert found.counts == {
         ("api_calls_total", *where, "rejected", "param_wrong_value", "true"): 1,
@@ -44,41 +44,41 @@ def test_figures_count_each_word(figures: Counts) -> None:
     }
 
 
-def test_figures_bound_their_labels(figures: Counts) -> None:
+def test_counts_bound_their_labels(counts: Counts) -> None:
     """Names that are not known, and codes past the bound, count as `other`."""
     for number in range(CODES_MAX + 20):
-        call(figures, code=f"code_{number}")
-    figures.attempted("maria@example.com", "no_kind", "failed")
-    found = figures.snapshot().counts
+        call(counts, code=f"code_{number}")
+    counts.attempted("maria@example.com", "no_kind", "failed")
+    found = counts.snapshot().counts
     assert found["attempts_total", "other", "other", "failed"] == 1
     codes = {key[4]: count for key, count in found.items() if key[0] == "api_calls_total"}
     assert len(codes) == CODES_MAX + 1
     assert codes["other"] == 20
 
 
-def test_figures_snapshot_is_a_copy(figures: Counts) -> None:
+def test_counts_snapshot_is_a_copy(counts: Counts) -> None:
     """What is counted later does not change an earlier copy."""
-    call(figures)
-    before = figures.snapshot()
-    call(figures)
+    call(counts)
+    before = counts.snapshot()
+    call(counts)
     (times,) = before.times.values()
     assert times.count == 1
     assert sum(before.counts.values()) == 1
 
 
-def test_figures_lose_nothing_between_threads(figures: Counts) -> None:
-    """Threads of dramatiq share one process's figures."""
+def test_counts_lose_nothing_between_threads(counts: Counts) -> None:
+    """Threads of dramatiq share one process's counts."""
 
     def work() -> None:
         for _ in range(2_000):
-            call(figures)
+            call(counts)
 
     threads = [threading.Thread(target=work) for _ in range(4)]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
-    found = figures.snapshot()
+    found = counts.snapshot()
     assert sum(found.counts.values()) == 8_000
     assert next(iter(found.times.values())).count == 8_000
 
@@ -86,10 +86,10 @@ def test_figures_lose_nothing_between_threads(figures: Counts) -> None:
 @pytest.mark.parametrize(
     ("duration_ms", "bucket"), [(0, 0), (5, 0), (6, 1), (10, 1), (1_800_000, 17), (1_800_001, 18)]
 )
-def test_figures_bounds_are_inclusive(figures: Counts, duration_ms: int, bucket: int) -> None:
+def test_counts_bounds_are_inclusive(counts: Counts, duration_ms: int, bucket: int) -> None:
     """A time on a bound is in the bucket below, as `le` says."""
-    call(figures, duration_ms=duration_ms)
-    (times,) = figures.snapshot().times.values()
+    call(counts, duration_ms=duration_ms)
+    (times,) = counts.snapshot().times.values()
     assert times.buckets.index(1) == bucket
 
 

@@ -1,4 +1,4 @@
-"""/metrics: every metric of the table, nothing else, nothing private, and a Redis that is away."""
+"""/metrics: every metric of the table, nothing else, nothing private, and an unreachable Redis."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from worker.metrics.counts import BOUNDS_S, Counts
 from worker.metrics.flusher import Flusher
 from worker.metrics.gauges import read_queue
 from worker.metrics.metric_names import METRICS, PREFIX
-from worker.metrics.minutes import read_series
+from worker.metrics.minutes import read_minutes
 from worker.metrics.prometheus import Metrics, ProcessCounts, QueueReading
 from worker.settings import Settings
 
@@ -105,7 +105,7 @@ def test_metrics_are_documented_both_ways() -> None:
             for name, kind, labels, text in rows] == [
         (one.name, one.type, one.labels, one.help) for one in METRICS.values()
     ]  # fmt: skip
-    queue = DOCS.read_text("utf-8").split("## Figures of the queue")[1]
+    queue = DOCS.read_text("utf-8").split("## Metrics of the queue")[1]
     for one in METRICS.values():
         assert (f"| `{PREFIX}{one.name}` |" in queue) == (one.source == "queue"), one.name
 
@@ -230,14 +230,14 @@ def test_queue_figures_count_what_scripts_ended(
     prefix = broker.keyspace.prefix(shard)
     (job_id,) = client.lrange(f"{prefix}q:chargebee:line:acme:bulk", 0, -1)  # type: ignore[misc]
     broker.scripts.run("cancel", shard, [job_id, 60_000, 1_000])
-    (point,) = read_series(client, broker.keyspace)
+    (point,) = read_minutes(client, broker.keyspace)
     assert (point.site, point.kind, point.outcomes) == ("acme", "gift_checkout", {"cancelled": 1})
     client.hset(f"{prefix}ended", "acme/grow|gift_checkout|cancelled|cancelled", 2)
     ended = read_queue(client, broker.keyspace).ended
     assert ended == {("acme", "gift_checkout", "cancelled", "cancelled"): 3}
 
 
-def test_queue_reading_of_a_redis_that_is_away(free_port: int) -> None:
+def test_queue_reading_of_an_unreachable_redis(free_port: int) -> None:
     """A scrape says so within about a second and shows no figure that is not true."""
     client = connect(f"redis://127.0.0.1:{free_port}/0", PRODUCER)
     started = time.monotonic()
@@ -297,4 +297,4 @@ def test_figures_of_a_cluster(cluster: redis.Redis) -> None:
     assert value(found, "largesse_site_in_flight", site="beta") == 0
     assert not [one for one in found if one[0].startswith("largesse_broker_memory")]
     Flusher(cluster, broker.keyspace, counted()).flush()
-    assert [one.jobs for one in read_series(cluster, broker.keyspace)] == [1]
+    assert [one.jobs for one in read_minutes(cluster, broker.keyspace)] == [1]

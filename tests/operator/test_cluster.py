@@ -58,9 +58,9 @@ def test_looks_on_a_cluster(operator: OperatorClient) -> None:
     assert len(operator.find(JobQuery()).records) == 3
     assert len(operator.find(JobQuery(key="k")).records) == 3
     assert operator.health().server
-    assert operator.series() == []
+    assert operator.minutes() == []
     operator.record_depth()
-    (depth,) = operator.depths(2)
+    (depth,) = operator.gauge_minutes(2)
     assert depth.total("waiting") == 3
     assert take(operator).waiting == 3
     assert take(operator, "globex").waiting == 1
@@ -78,7 +78,7 @@ def test_moves_on_a_cluster(operator: OperatorClient) -> None:
     assert len(operator.audit.read()) == 6
 
 
-def test_presence_on_a_cluster(settings: Settings, operator: OperatorClient) -> None:
+def test_heartbeat_on_a_cluster(settings: Settings, operator: OperatorClient) -> None:
     """Workers tell and are listed."""
     client = connect(settings.redis, PRODUCER)
     one = Heartbeat(client, Keyspace(shards=3), "host-1:1:cafe", lambda: FACTS)
@@ -103,5 +103,5 @@ def test_doctor_on_a_cluster(settings: Settings, operator: OperatorClient) -> No
     assert {one.status for one in found.values()} == {"ok"}
     assert found["records"].found.startswith("3 looked at")
     found = {one.name: one for one in check_fleet(client, keyspace, frozenset(SITES))}
-    assert found["workers"].found == "none takes jobs, and 3 jobs are there"
+    assert found["workers"].found == "no worker runs, and 3 jobs are queued"
     client.close()

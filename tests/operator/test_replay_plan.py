@@ -35,7 +35,7 @@ def plan(one: Record | None, *, new_key: bool = False, has_message: bool = True)
 @pytest.mark.parametrize(
     ("one", "has_message", "says"),
     [
-        (None, False, "gone by age"),
+        (None, False, "dropped after its time"),
         (record(), False, "dropped"),
         (record(state=JobState.SUCCEEDED), True, "nothing to replay"),
         (record(state=JobState.RUNNING), True, "It is running"),
@@ -91,6 +91,6 @@ def test_plan_of_a_read() -> None:
     """Offers can be asked for again without any fear, though the script wants a new key late."""
     late = record(kind="personalized_offer", unsure_since_ms=NOW - WINDOW - 1)
     assert not plan(late).is_accepted
-    assert "nothing can be doubled" in plan(late).text
+    assert "a repeat does no harm" in plan(late).text
     assert not plan(late, new_key=True).may_double
     assert plan(record(kind="personalized_offer")).is_accepted

@@ -22,7 +22,7 @@ class World:
         """Make the health of this world."""
         return Health(
             silence_s=lambda: self.silence_s,
-            is_away=lambda: self.away,
+            is_unreachable=lambda: self.away,
             is_stopping=lambda: self.stopping,
             clock=lambda: self.now,
         )
@@ -46,7 +46,7 @@ def test_health_without_redis_is_live_and_not_ready(world: World) -> None:
     world.away = True
     health = world.health()
     assert health.live().ok
-    assert (health.ready().ok, health.ready().why) == (False, "Redis is away")
+    assert (health.ready().ok, health.ready().why) == (False, "Redis is unreachable")
 
 
 def test_health_shows_a_stuck_consumer(world: World) -> None:

@@ -16,7 +16,7 @@ from rig.waiting import until
 
 from worker.engine.connection import PRODUCER, connect
 from worker.engine.keys import Keyspace
-from worker.metrics.gauge_minutes import read_depths, record_depth
+from worker.metrics.gauge_minutes import read_gauge_minutes, record_depth
 from worker.metrics.gauges import redis_now_ms
 from worker.operator.worker_state import read_workers
 from worker.process import heartbeat
@@ -45,7 +45,7 @@ def told(client: redis.Redis, name: str = "host-1:12:cafe", **facts: Any) -> Hea
     return one
 
 
-def test_presence_is_read_back(client: redis.Redis) -> None:
+def test_heartbeat_is_read_back(client: redis.Redis) -> None:
     """What a process says of itself arrives whole, with the time of Redis."""
     told(client)
     (seen,) = read_heartbeats(client, KEYS)
@@ -55,7 +55,7 @@ def test_presence_is_read_back(client: redis.Redis) -> None:
     assert 0 <= seen.seen_ms - seen.started_ms < 5_000
 
 
-def test_presence_ends_with_its_process(client: redis.Redis) -> None:
+def test_heartbeat_ends_with_its_process(client: redis.Redis) -> None:
     """Who takes leave is listed no more, and nothing stays behind."""
     one = told(client)
     told(client, "host-2:7:beef")
@@ -63,7 +63,7 @@ def test_presence_ends_with_its_process(client: redis.Redis) -> None:
     assert [seen.worker for seen in read_heartbeats(client, KEYS)] == ["host-2:7:beef"]
 
 
-def test_presence_of_the_lost_goes_by_age(client: redis.Redis) -> None:
+def test_heartbeat_of_the_lost_goes_by_age(client: redis.Redis) -> None:
     """Every key has an age, and the names of the long lost are swept up by the others."""
     told(client)
     for key in client.keys("*"):  # type: ignore[union-attr]
@@ -73,7 +73,7 @@ def test_presence_of_the_lost_goes_by_age(client: redis.Redis) -> None:
     assert client.zscore("{largesse:0}:workers", "old") is None
 
 
-def test_presence_keys_are_documented(client: redis.Redis) -> None:
+def test_heartbeat_keys_are_documented(client: redis.Redis) -> None:
     """docs/redis_keys.md has each key with its type, and each field of the words."""
     text = (DOCS / "redis_keys.md").read_text("utf-8").split("## Keys of watching")[1]
     table = dict(re.findall(r"^\| `([a-z:<>]+)` \| ([a-z ]+) \|", text, re.MULTILINE)[:3])
@@ -91,7 +91,7 @@ def test_presence_keys_are_documented(client: redis.Redis) -> None:
         assert f"`{field}`" in text
 
 
-def test_presence_without_redis_is_no_error(free_port: int) -> None:
+def test_heartbeat_without_redis_is_no_error(free_port: int) -> None:
     """A word that Redis does not take is dropped."""
     away = redis.Redis(port=free_port, retry=None)
     told(away).leave()
@@ -127,7 +127,7 @@ def test_depth_is_recorded_once_a_minute(client: redis.Redis) -> None:
     now_ms = redis_now_ms(client)
     assert record_depth(client, KEYS, now_ms)
     assert not record_depth(client, KEYS, now_ms)
-    (depth,) = read_depths(client, KEYS, 2)
+    (depth,) = read_gauge_minutes(client, KEYS, 2)
     assert (depth.total("waiting"), depth.total("waiting", "acme")) == (1, 1)
     assert (depth.total("in_flight", "acme"), depth.total("dead"), depth.total("held")) == (
         1,
@@ -145,8 +145,8 @@ def test_depths_leave_out_what_was_not_recorded(client: redis.Redis) -> None:
     minute = redis_now_ms(client) // 60_000
     for age in (3, 90, 200):
         client.hset(f"{{largesse:0}}:gauges:{minute - age}", "acme|waiting", age)
-    assert [one.total("waiting") for one in read_depths(client, KEYS, 60)] == [3]
-    assert [one.total("waiting") for one in read_depths(client, KEYS, 500)] == [90, 3]
+    assert [one.total("waiting") for one in read_gauge_minutes(client, KEYS, 60)] == [3]
+    assert [one.total("waiting") for one in read_gauge_minutes(client, KEYS, 500)] == [90, 3]
 
 
 def test_fleet_is_listed_while_it_is_idle(system: System) -> None:
@@ -159,7 +159,7 @@ def test_fleet_is_listed_while_it_is_idle(system: System) -> None:
         assert {one.state(now_ms) for one in found} == {"idle"}
         pids = {int(one.worker.split(":")[1]) for one in found}
         assert pids == set(descendants(fleet.pid))
-        assert read_depths(client, KEYS, 2)
+        assert read_gauge_minutes(client, KEYS, 2)
         assert fleet.output().count('"processes":2') == 2
         fleet.terminate()
         assert fleet.wait() == 0

@@ -24,7 +24,7 @@ def opened() -> Iterator[Opened]:
     def open_port(number: int, **changes: Any) -> Port:
         given: dict[str, Any] = {
             "live": lambda: Verdict(True, "live"),
-            "ready": lambda: Verdict(False, "Redis is away"),
+            "ready": lambda: Verdict(False, "Redis is unreachable"),
             "metrics": lambda accept: (b"figures\n", f"text/plain; asked={accept}"),
         }
         port = Port("127.0.0.1", number, **{**given, **changes})
@@ -54,7 +54,7 @@ def test_port_answers_its_pages(opened: Opened, free_port: int) -> None:
     until(lambda: port.number == free_port)
     plain = "text/plain; charset=utf-8"
     assert ask(free_port, "/livez") == (200, plain, "live\n")
-    assert ask(free_port, "/readyz?verbose") == (503, plain, "Redis is away\n")
+    assert ask(free_port, "/readyz?verbose") == (503, plain, "Redis is unreachable\n")
     assert ask(free_port, "/metrics", Accept="x") == (200, "text/plain; asked=x", "figures\n")
     assert ask(free_port, "/metrics", "HEAD") == (200, "text/plain; asked=", "")
     assert ask(free_port, "/")[0] == 404

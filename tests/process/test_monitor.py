@@ -23,7 +23,7 @@ from worker.demo.embedded import free_port
 from worker.engine.broker import EngineBroker
 from worker.engine.keys import Keyspace
 from worker.metrics.gauges import redis_now_ms
-from worker.metrics.minutes import merge, read_series
+from worker.metrics.minutes import merge, read_minutes
 from worker.operator.worker_state import read_workers
 from worker.process.health import Health
 
@@ -143,11 +143,11 @@ def test_fleet_serves_a_port_for_each_process(system: System, ports: list[int]) 
     fleet.terminate()
     assert fleet.wait() == 0
     with system.redis() as client:
-        total = merge(read_series(client, Keyspace()))
+        total = merge(read_minutes(client, Keyspace()))
     assert total is not None
     assert total.outcomes == {"succeeded": 4, "failed": 1}
     assert (total.attempts, total.retries, total.calls) == (6, 1, 6)
-    assert (total.api.count, total.way.count) == (6, 5)
+    assert (total.api.count, total.total_latency.count) == (6, 5)
 
 
 def test_threads_of_dramatiq_are_watched_too(system: System, free_port: int) -> None:
@@ -181,7 +181,7 @@ def test_silent_redis_makes_a_worker_unready_not_dead(
     own_system.worker(env={"LARGESSE_METRICS_PORT": str(free_port)})
     until(lambda: ask(free_port, "/readyz")[0] == 200)
     redis_server.pause()
-    until(lambda: ask(free_port, "/readyz") == (503, "Redis is away\n"), timeout_s=15)
+    until(lambda: ask(free_port, "/readyz") == (503, "Redis is unreachable\n"), timeout_s=15)
     assert ask(free_port, "/livez")[0] == 200
     status, text = ask(free_port, "/metrics")
     assert status == 200
@@ -230,7 +230,7 @@ def test_stuck_consumer_of_threads_shows(redis_url: str) -> None:
     broker, consumer = consumer_of(redis_url, timeout=10)
     (book,) = broker._lease_books.values()
     book.looked_at = time.monotonic() - 60
-    health = Health(silence_s=broker.silence_s, is_away=broker.outage.is_lasting)
+    health = Health(silence_s=broker.silence_s, is_unreachable=broker.outage.is_lasting)
     assert health.ready().why == "nothing heard from Redis for 60 s"
     assert next(consumer) is None
     assert health.ready().ok
@@ -251,8 +251,8 @@ def test_full_consumer_of_threads_is_not_silent(redis_url: str) -> None:
 def test_absence_makes_a_consumer_of_threads_unready(free_port: int) -> None:
     """A Redis that refuses connections shows at once."""
     broker, consumer = consumer_of(f"redis://127.0.0.1:{free_port}/0", timeout=10)
-    health = Health(silence_s=broker.silence_s, is_away=broker.outage.is_lasting)
+    health = Health(silence_s=broker.silence_s, is_unreachable=broker.outage.is_lasting)
     with pytest.raises(ConnectionClosed):
         next(consumer)
-    assert (health.live().ok, health.ready().why) == (True, "Redis is away")
+    assert (health.live().ok, health.ready().why) == (True, "Redis is unreachable")
     broker.close()

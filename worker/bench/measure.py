@@ -78,7 +78,7 @@ def measure(plan: Plan, tell: Tell) -> Report:
     Raises:
         BenchError: the backlog did not end in time.
         ChildError: a process ended by itself.
-        BrokerUnavailableError: Redis is away.
+        BrokerUnavailableError: Redis is unreachable.
         SettingsError: there is no embedded broker here.
     """
     started = time.monotonic()

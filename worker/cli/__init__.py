@@ -48,7 +48,7 @@ def main() -> None:
 
 
 def _told(error: WorkerError) -> str:
-    """Give an error's text; only `enqueue` is well advised by that of a Redis that is away."""
+    """Give an error's text; the next step of an unreachable Redis fits `enqueue` alone."""
     if isinstance(error, BrokerUnavailableError) and sys.argv[1:2] != ["enqueue"]:
         return f"{error.problem}. Look at it with: largesse doctor. Then do this again."
     return str(error)

@@ -21,7 +21,7 @@ __all__ = ["bench"]
 def bench(
     *,
     jobs: Annotated[
-        int, typer.Option("--jobs", "-n", min=10, max=200_000, help="Jobs of the backlog.")
+        int, typer.Option("--jobs", "-n", min=10, max=200_000, help="Jobs in the backlog.")
     ] = 5_000,
     processes: Annotated[
         int, typer.Option("--processes", "-p", min=1, max=64, help="Worker processes.")
@@ -29,19 +29,23 @@ def bench(
     concurrency: Annotated[
         int,
         typer.Option(
-            "--concurrency", "-t", min=1, max=4_096, help="Jobs that one runs at the same time."
+            "--concurrency",
+            "-t",
+            min=1,
+            max=4_096,
+            help="Jobs that one process runs at the same time.",
         ),
     ] = 64,
     latency_ms: Annotated[
         float,
-        typer.Option(min=0, max=60_000, help="Time from a call of the API to its answer."),
+        typer.Option(min=0, max=60_000, help="Time that the sandbox takes to answer a call."),
     ] = 0.0,
     redis_url: Annotated[
         str | None,
         typer.Option(
             metavar="URL",
-            help="Measure on this Redis, in a namespace of its own that is removed afterwards; "
-            "without it on an embedded broker.",
+            help="Measure on this Redis, in a new namespace that is removed afterwards; "
+            "default: an embedded broker.",
         ),
     ] = None,
     timeout: Annotated[
@@ -51,9 +55,9 @@ def bench(
 ) -> None:
     """Measure how fast jobs run on this machine.
 
-    Worker processes call a local stand-in for the API that answers at once: what is measured is
-    Largesse and the broker. Nothing is left behind. Exit 1 when a job did not come to one page of
-    its own.
+    Worker processes call a local stand-in for the API that answers at once, so the numbers are
+    those of Largesse and the broker. Nothing is left behind. Exit 1 when a job did not get exactly
+    one page.
     """
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn  # noqa: PLC0415
 
@@ -80,12 +84,12 @@ def bench(
     else:
         _show(report)
     if not report.proof.holds:
-        note("largesse: a job has no page of its own. Please report this with the figures above.")
+        note("largesse: a job has no page of its own. Please report this with the numbers above.")
         raise typer.Exit(Exit.FAILED)
 
 
 def _end_in_order(_number: int, _frame: FrameType | None) -> NoReturn:
-    """Leave through all `finally`: what was started is ended."""
+    """Exit through all `finally` blocks, which end the started processes."""
     sys.exit(Exit.INTERRUPTED)
 
 

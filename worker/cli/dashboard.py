@@ -17,22 +17,22 @@ def dashboard(
     host: Annotated[
         str,
         typer.Option(
-            help="Address to listen on; beyond this machine only with a password or token."
+            help="Address to listen on; another address than loopback needs a password or a token."
         ),
     ] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=0, max=65535, help="0 = any free port.")] = 8500,
     read_only: Annotated[
-        bool, typer.Option("--read-only", help="Only show: no replay, no pause, no other move.")
+        bool, typer.Option("--read-only", help="Show only; allow no action.")
     ] = False,
     reveal: Annotated[
         bool,
-        typer.Option("--reveal", help="Let values be looked at; each look is in the audit list."),
+        typer.Option("--reveal", help="Allow to show values; the audit list notes each time."),
     ] = False,
 ) -> None:
-    """Serve the web page for those who look after the queue.
+    """Serve the web dashboard.
 
-    One JSON line on stdout says when it is ready: {"event": "dashboard.ready", "url", "pid"}.
-    LARGESSE_DASHBOARD_PASSWORD and LARGESSE_DASHBOARD_TOKEN say who may come in.
+    When it is ready it prints one JSON line: {"event": "dashboard.ready", "url", "pid"}.
+    Set LARGESSE_DASHBOARD_PASSWORD or LARGESSE_DASHBOARD_TOKEN to ask for a login.
     """
     try:
         from worker.dashboard.dashboard import Dashboard  # noqa: PLC0415 - Starlette is heavy

@@ -1,4 +1,4 @@
-"""`largesse dead` and `largesse held`: jobs that were set aside, and what to do about them."""
+"""`largesse dead` and `largesse held`: dead letters, held jobs, and what to do about them."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from worker.cli.output import fail, note, say, say_json, stderr_console
 
 if TYPE_CHECKING:
     from worker.operator import OperatorClient
-    from worker.operator.dead_letters import SetAside, Which
+    from worker.operator.dead_letters import DeadLetter, Which
     from worker.operator.filters import Filter
 
 __all__ = ["dead", "held"]
 
-#: Jobs from which on a bar shows how far a move has come.
+#: Jobs from which on a bar shows how far the command has come.
 PROGRESS_FROM = 50
 
 Code = Annotated[
@@ -30,26 +30,28 @@ Code = Annotated[
 ]
 Since = Annotated[
     str | None,
-    typer.Option(help="Set aside since: 30m, 2h, 7d or an ISO time.", metavar="TIME"),
+    typer.Option(help="Dead or held since: 30m, 2h, 7d or an ISO time.", metavar="TIME"),
 ]
 Where = Annotated[
     list[str] | None,
     typer.Option(
-        help="Only where a field of the JSON fits: attempts>3, reason~timeout, key=; repeatable.",
+        help="Only where a field matches: attempts>3, reason~timeout, key=; repeatable.",
         metavar="CONDITION",
     ),
 ]
 Limit = Annotated[int | None, typer.Option(min=1, help="Most jobs.")]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object for each job.")]
-DryRun = Annotated[bool, typer.Option("--dry-run", help="Say what would happen, do nothing.")]
-Ids = Annotated[
-    list[str] | None, typer.Argument(help="Ids of jobs; or use filters.", metavar="[JOB_ID]...")
+DryRun = Annotated[
+    bool, typer.Option("--dry-run", help="Say what would happen, and change nothing.")
 ]
-All = Annotated[bool, typer.Option("--all", help="All of them, without a filter.")]
+Ids = Annotated[
+    list[str] | None, typer.Argument(help="Ids of jobs, or use filters.", metavar="[JOB_ID]...")
+]
+All = Annotated[bool, typer.Option("--all", help="All of them; needs no filter.")]
 
 
 def _group(which: Which, what: str) -> typer.Typer:
-    group = typer.Typer(help=f"{what}: list, look, replay, discard.", no_args_is_help=True)
+    group = typer.Typer(help=f"{what}: list, show, replay, discard.", no_args_is_help=True)
     for add in (_add_list, _add_show, _add_replay, _add_discard):
         add(group, which)
     return group
@@ -63,14 +65,14 @@ def _add_list(group: typer.Typer, which: Which) -> None:
             f"{which} list --code 404 --where 'attempts>1' --json",
         ),
     )
-    def list_set_aside(
+    def list_dead_letters(
         *, site: Site = None, kind: Kind = None, code: Code = None, since: Since = None,
         where: Where = None, limit: Limit = None, as_json: Json = False,
     ) -> None:  # fmt: skip
-        """List them, with the reason of each."""
+        """List them, each with its reason."""
         chosen = _filter([], site=site, kind=kind, code=code, since=since, where=where)
-        with operator() as opened:
-            found = chosen.choose(opened.set_aside(which), limit)
+        with operator() as client:
+            found = chosen.choose(client.dead_letters(which), limit)
         if as_json:
             for one in found:
                 say_json(one.as_json())
@@ -78,28 +80,28 @@ def _add_list(group: typer.Typer, which: Which) -> None:
         table(
             ("job", "kind", "site", "since", "class", "code", "attempts", "reason"),
             [_row(one) for one in found],
-            empty=f"No {which} job fits.",
+            empty=f"No {which} job matches.",
         )
 
 
 def _add_show(group: typer.Typer, which: Which) -> None:
     @group.command("show", epilog=examples(f"{which} show 3f2a..."))
-    def show_set_aside(
+    def show_dead_letter(
         job_id: Annotated[str, typer.Argument(help="Id of a job.", metavar="JOB_ID")],
         *,
         as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
     ) -> None:
-        """Show why one was set aside, and what a replay would do."""
-        with operator() as opened:
-            (one,) = _known(opened, which, [job_id])
+        """Show why a job is here, and what a replay would do."""
+        with operator() as client:
+            (one,) = _known(client, which, [job_id])
             plans = {
-                name: opened.plan([job_id], new_key=new_key)[job_id]
+                name: client.plan([job_id], new_key=new_key)[job_id]
                 for name, new_key in (("replay", False), ("replay --new-key", True))
             }
         if as_json:
             say_json({**one.as_json(), "plans": {k: p.as_json() for k, p in plans.items()}})
             return
-        facts(one.as_json(), times=("enqueued_at", "set_aside_at", "unsure_since"))
+        facts(one.as_json(), times=("enqueued_at", "stopped_at", "unsure_since"))
         for name, plan in plans.items():
             say(f"{name}: {plan.text}" if plan.is_accepted else f"{name}: refused. {plan.text}")
 
@@ -120,29 +122,29 @@ def _add_replay(group: typer.Typer, which: Which) -> None:
             bool,
             typer.Option(
                 "--new-key",
-                help="Use a new idempotency key: an unknown attempt may leave a page behind.",
+                help="Use a new idempotency key: an unknown attempt may leave a second page.",
             ),
         ] = False,
         dry_run: DryRun = False, as_json: Json = False,
     ) -> None:  # fmt: skip
-        """Run jobs again, under their ids, with the same idempotency key unless told otherwise.
+        """Run jobs again. They keep their ids and, without --new-key, their idempotency keys.
 
-        Exit 1 when one was refused, 6 when an id is not among them.
+        Exit 1 when a job was refused, 6 when an id is not in the list.
         """
         chosen = _filter(job_ids, site=site, kind=kind, code=code, since=since, where=where)
-        with operator() as opened:
-            ids = _chosen(opened, which, chosen, job_ids, everything=everything, limit=limit)
-            plans = opened.plan(ids, new_key=new_key)
+        with operator() as client:
+            ids = _chosen(client, which, chosen, job_ids, everything=everything, limit=limit)
+            plans = client.plan(ids, new_key=new_key)
             if dry_run:
                 for plan in plans.values():
                     _answer(plan.as_json(), as_json, f"would {plan.as_json()['would']}")
                 raise typer.Exit(_exit([not plan.is_accepted for plan in plans.values()]))
 
-            def move(job_id: str) -> dict[str, Any]:
-                opened.replay(job_id, new_key=new_key)
+            def act(job_id: str) -> dict[str, Any]:
+                client.replay(job_id, new_key=new_key)
                 return {"key": "new" if new_key else "same", "why": plans[job_id].text}
 
-            _move(ids, move, "replayed", as_json)
+            _apply(ids, act, "replayed", as_json)
 
 
 def _add_discard(group: typer.Typer, which: Which) -> None:
@@ -158,14 +160,14 @@ def _add_discard(group: typer.Typer, which: Which) -> None:
         yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
         dry_run: DryRun = False, as_json: Json = False,
     ) -> None:  # fmt: skip
-        """Drop dead letters for good; a held job ends as failed, and its app is told.
+        """Delete dead letters for good. A held job ends as failed, which is published to its app.
 
-        Asks at a terminal when filters choose. Exit 1 when one was refused, 6 when an id is not
-        among them.
+        With filters it asks first on a terminal. Exit 1 when a job was refused, 6 when an id is
+        not in the list.
         """
         chosen = _filter(job_ids, site=site, kind=kind, code=code, since=since, where=where)
-        with operator() as opened:
-            ids = _chosen(opened, which, chosen, job_ids, everything=everything, limit=limit)
+        with operator() as client:
+            ids = _chosen(client, which, chosen, job_ids, everything=everything, limit=limit)
             why = _DISCARDING[which]
             if dry_run:
                 for job_id in ids:
@@ -176,18 +178,23 @@ def _add_discard(group: typer.Typer, which: Which) -> None:
                     )
                 return
             if not (yes or job_ids) and sys.stdin.isatty() and ids:
-                typer.confirm(f"Discard {len(ids)} jobs? {why}", abort=True, err=True)
+                typer.confirm(
+                    f"Discard {len(ids)} {'job' if len(ids) == 1 else 'jobs'}? {why}",
+                    abort=True,
+                    err=True,
+                )
 
-            def move(job_id: str) -> dict[str, Any]:
-                opened.discard(job_id)
+            def act(job_id: str) -> dict[str, Any]:
+                client.discard(job_id)
                 return {"why": why}
 
-            _move(ids, move, "discarded", as_json)
+            _apply(ids, act, "discarded", as_json)
 
 
 _DISCARDING = {
-    "dead": "It cannot be replayed afterwards; its result stays until it goes by age.",
-    "held": "It ends as failed, which is published; a page it may have made stays at the site.",
+    "dead": "You cannot replay it afterwards. Its result is kept until it expires.",
+    "held": "It ends as failed, which is published. A page that it may have made stays at the "
+    "site.",
 }
 
 
@@ -219,7 +226,7 @@ def _filter(
 
 
 def _chosen(
-    opened: OperatorClient,
+    client: OperatorClient,
     which: Which,
     chosen: Filter,
     job_ids: Sequence[str] | None,
@@ -227,22 +234,22 @@ def _chosen(
     everything: bool,
     limit: int | None,
 ) -> list[str]:
-    """Choose before anything moves: a move takes jobs out of the list that is read."""
+    """Choose before anything changes: each change takes a job out of the list that is read."""
     if chosen.is_empty() and not everything:
-        fail("name JOB_IDs, give a filter such as --code 404, or --all.")
+        fail("give JOB_IDs, a filter such as --code 404, or --all.")
     if job_ids:
-        known = {one.job_id: one for one in _known(opened, which, job_ids)}
+        known = {one.job_id: one for one in _known(client, which, job_ids)}
         # In the order of the ids, each once.
         return [one for one in dict.fromkeys(job_ids) if chosen.fits(known[one])][:limit]
-    found = chosen.choose(opened.set_aside(which), limit)
+    found = chosen.choose(client.dead_letters(which), limit)
     if not found:
-        note(f"No {which} job fits: nothing to do.")
+        note(f"No {which} job matches: nothing to do.")
     return [one.job_id for one in found]
 
 
-def _known(opened: OperatorClient, which: Which, job_ids: Sequence[str]) -> list[SetAside]:
+def _known(client: OperatorClient, which: Which, job_ids: Sequence[str]) -> list[DeadLetter]:
     wanted = set(job_ids)
-    found = [one for one in opened.set_aside(which) if one.job_id in wanted]
+    found = [one for one in client.dead_letters(which) if one.job_id in wanted]
     missing = wanted - {one.job_id for one in found}
     if missing:
         fail(
@@ -252,10 +259,10 @@ def _known(opened: OperatorClient, which: Which, job_ids: Sequence[str]) -> list
     return found
 
 
-def _move(
-    ids: Sequence[str], move: Callable[[str], dict[str, Any]], done: str, as_json: bool
+def _apply(
+    ids: Sequence[str], act: Callable[[str], dict[str, Any]], done: str, as_json: bool
 ) -> None:
-    from worker.errors import ResultError  # noqa: PLC0415 - with the desk
+    from worker.errors import ResultError  # noqa: PLC0415 - heavy
 
     refused: list[bool] = []
     with stderr_console().status("") as status:
@@ -263,7 +270,7 @@ def _move(
             if len(ids) >= PROGRESS_FROM:
                 status.update(f"{place} of {len(ids)}")
             try:
-                rest, word = move(job_id), done
+                rest, word = act(job_id), done
             except ResultError as error:
                 rest, word = {"why": str(error)}, "refused"
             refused.append(word == "refused")
@@ -282,7 +289,7 @@ def _exit(refused: Sequence[bool]) -> Exit:
     return Exit.FAILED if any(refused) else Exit.OK
 
 
-def _row(one: SetAside) -> tuple[object, ...]:
+def _row(one: DeadLetter) -> tuple[object, ...]:
     entry = one.as_json()
     kind = entry["kind"]
     return (

@@ -47,8 +47,8 @@ def demo(
 ) -> None:
     """Run a whole system on this machine for a minute.
 
-    Starts a broker, the sandbox API and two worker processes on free ports, enqueues the example
-    jobs and shows what became of them. Nothing is left behind.
+    It starts a broker, the sandbox API and two worker processes on free ports, enqueues the
+    example jobs and shows their outcomes. Nothing is left behind.
     """
     from worker.demo.stage import Stage  # noqa: PLC0415 - heavy
     from worker.jobs.job_file import BadLine, JobLine  # noqa: PLC0415
@@ -85,7 +85,7 @@ def _read_examples(stage: Stage) -> Iterator[JobLine | BadLine]:
 
 
 def _run(stage: Stage, lines: Sequence[JobLine]) -> list[_Row]:
-    """Enqueue the jobs and look on until each has an outcome; gives one row a line."""
+    """Enqueue the jobs and poll until each has an outcome; gives one row for each line."""
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn  # noqa: PLC0415
 
     from worker.client.producer import Producer  # noqa: PLC0415 - heavy

@@ -17,16 +17,18 @@ def doctor(
     *,
     no_calls: Annotated[
         bool,
-        typer.Option("--no-calls", help="Send nothing to the API: keys are read and not tried."),
+        typer.Option(
+            "--no-calls", help="Send nothing to the API: read the keys, but do not test them."
+        ),
     ] = False,
     as_json: Annotated[
         bool, typer.Option("--json", help="Print one JSON object for each check.")
     ] = False,
 ) -> None:
-    """Check settings, Redis, workers and sites; name remedies.
+    """Check settings, Redis, workers and sites; say what to repair.
 
-    Nothing is written to Redis. Each site gets one harmless request, for a page that does not
-    exist, which tells whether its key is valid. Exit 1 when a check failed; warnings do not count.
+    It writes nothing to Redis. To test the key of a site it asks the site for a page that does not
+    exist. Exit 1 when a check fails; warnings do not count.
     """
     from worker.doctor import check_all  # noqa: PLC0415 - heavy
 

@@ -51,31 +51,36 @@ def enqueue(
     ] = None,
     key: Annotated[
         str | None,
-        typer.Option(help="Key of the job: the same key again is the same job, never a second."),
+        typer.Option(help="Key of the job. The same key gives the same job, never a second one."),
     ] = None,
     site: Annotated[
         str | None,
         typer.Option(
-            help="Site; the default one without it. With --file: of lines without one.",
+            help="Site; default: the default site. With --file: for lines without a site.",
             autocompletion=complete_site,
         ),
     ] = None,
     skip: Annotated[
-        str | None, typer.Option(help="What to skip: webhooks,email,actions or some of them.")
+        str | None, typer.Option(help="What to skip: any of webhooks,email,actions.")
     ] = None,
     business_entity: Annotated[
         str | None, typer.Option("--business-entity", help="Id of the business entity.")
     ] = None,
     options: Annotated[
         str | None,
-        typer.Option(help="JSON file with the job's options, as in a line of a job file."),
+        typer.Option(help="JSON file with options, as in a line of a job file."),
     ] = None,
     wait: Annotated[
         float | None,
-        typer.Option(min=0, metavar="SECONDS", help="Wait for the outcome and print it instead."),
+        typer.Option(
+            min=0, metavar="SECONDS", help="Wait for the outcome and print it instead of the id."
+        ),
     ] = None,
     skip_invalid: Annotated[
-        bool, typer.Option("--skip-invalid", help="With --file: enqueue the lines without fault.")
+        bool,
+        typer.Option(
+            "--skip-invalid", help="With --file: enqueue the valid lines and skip the others."
+        ),
     ] = False,
     as_json: Annotated[
         bool, typer.Option("--json", help="Print one JSON object for each job.")
@@ -186,7 +191,7 @@ def _states(producer: Producer, handles: Sequence[JobHandle]) -> dict[str, str]:
 
 @contextlib.contextmanager
 def _progress(what: str, total: int | None = None) -> Iterator[Callable[[], None]]:
-    """Show a bar on stderr when somebody looks; gives the function that moves it on by one."""
+    """Show a progress bar on a terminal; gives the function that adds one to it."""
     if total == 1 or not sys.stderr.isatty():
         yield lambda: None
         return

@@ -1,4 +1,4 @@
-"""What the exit codes of `largesse` mean; scripts stand on them, so they never change."""
+"""The exit codes of `largesse`. Scripts rely on them, so they never change."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ class Exit(IntEnum):
 MEANINGS: dict[Exit, str] = {
     Exit.OK: "done",
     Exit.FAILED: "a job or request ended without a page or offers, a check of `doctor` failed, "
-    "or a move was refused",
+    "or an action was refused",
     Exit.INVALID: "a wrong argument, payload or line, or a key that belongs to another payload",
     Exit.SETTINGS: "a setting, a key or an optional package is missing or wrong",
-    Exit.BROKER: "Redis is away or full: nothing was accepted",
-    Exit.NO_OUTCOME: "no outcome yet, or set aside for a person",
+    Exit.BROKER: "Redis is unreachable or full: nothing was accepted",
+    Exit.NO_OUTCOME: "no outcome yet, or held for a person",
     Exit.NO_RESULT: "no such job, or its page or offers have expired",
     Exit.INTERRUPTED: "interrupted by Ctrl-C",
 }
@@ -47,5 +47,5 @@ _BY_ERROR: tuple[tuple[type[errors.WorkerError], Exit], ...] = (
 
 
 def exit_of(error: errors.WorkerError) -> Exit:
-    """Give the exit code that stands for an error."""
+    """Give the exit code of an error."""
     return next((code for kind, code in _BY_ERROR if isinstance(error, kind)), Exit.FAILED)

@@ -1,4 +1,4 @@
-"""`largesse workers` and `largesse queues`: who is there and holds what, and what waits."""
+"""`largesse workers` and `largesse queues`: the workers and their jobs, and what waits."""
 
 from __future__ import annotations
 
@@ -22,15 +22,14 @@ def workers(
         bool, typer.Option("--json", help="Print one JSON object for each worker.")
     ] = False,
 ) -> None:
-    """List the workers: state, jobs they hold, when last seen.
+    """List the workers: state, jobs, last heartbeat.
 
-    A process tells every five seconds that it is there; one that was lost is listed ten minutes
-    more.
+    A process sends a heartbeat every five seconds. A lost process stays listed for ten minutes.
     """
     from worker.operator.durations import spell_ms  # noqa: PLC0415 - heavy
 
-    with operator() as opened:
-        found, now_ms = opened.workers(), opened.now_ms()
+    with operator() as client:
+        found, now_ms = client.workers(), client.now_ms()
     if as_json:
         for one in found:
             say_json(one.as_json(now_ms))
@@ -62,8 +61,8 @@ def queues(
     """List the queues: waiting, delayed and running jobs."""
     from worker.operator.durations import spell_ms  # noqa: PLC0415 - heavy
 
-    with operator() as opened:
-        found, now_ms = opened.queues(), opened.now_ms()
+    with operator() as client:
+        found, now_ms = client.queues(), client.now_ms()
     if as_json:
         for one in found:
             say_json(one.as_json(now_ms))

@@ -31,7 +31,7 @@ def read_object(source: str, what: str) -> dict[str, Any]:
     except JsonError as error:
         fail(f"{what} {error}. Give a file with one JSON object, or - for stdin.")
     if not isinstance(value, dict):
-        fail(f"{what} is no JSON object. Give a file with one JSON object, or - for stdin.")
+        fail(f"{what} is not a JSON object. Give a file with one JSON object, or - for stdin.")
     return value
 
 

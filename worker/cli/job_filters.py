@@ -1,4 +1,4 @@
-"""Options that choose jobs, and the search they make."""
+"""Options that choose jobs, and the search that they give."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ Key = Annotated[str | None, typer.Option(help="Jobs that were enqueued with this
 Code = Annotated[
     str | None,
     typer.Option(
-        help="Only with this class, API error code or HTTP status at the end or the last attempt."
+        help="Only with this class, API error code or HTTP status, of the end or the last attempt."
     ),
 ]
 Since = Annotated[
@@ -52,7 +52,8 @@ Until = Annotated[str | None, typer.Option(help="Enqueued before: as --since.", 
 Where = Annotated[
     list[str] | None,
     typer.Option(
-        help="Only where a field fits: attempts>3, lane=bulk, reason~timeout, key=; repeatable.",
+        help="Only where a field matches: attempts>3, lane=bulk, reason~timeout, key=; "
+        "repeatable.",
         metavar="CONDITION",
     ),
 ]

@@ -1,4 +1,4 @@
-"""`largesse jobs`: find jobs, look at one, cancel."""
+"""`largesse jobs`: find, show and cancel jobs."""
 
 from __future__ import annotations
 
@@ -33,10 +33,10 @@ if TYPE_CHECKING:
 
 __all__ = ["jobs"]
 
-#: Jobs from which on a bar shows how far a move has come.
+#: Jobs from which on a bar shows how far the command has come.
 PROGRESS_FROM: Final = 50
 
-jobs = typer.Typer(help="Find jobs, look at one, cancel.", no_args_is_help=True)
+jobs = typer.Typer(help="Find, show and cancel jobs.", no_args_is_help=True)
 
 _TIMES: Final = ("enqueued_at", "due_at", "finished_at", "unsure_since", "deadline_at")
 
@@ -61,13 +61,13 @@ def list_jobs(
     code: Code = None, since: Since = None, until: Until = None, where: Where = None,
     limit: Limit = 50, as_json: Json = False,
 ) -> None:  # fmt: skip
-    """Find jobs, enqueued last first."""
+    """Find jobs, the newest first."""
     query = query_of(
         states=state or STATES, site=site, kind=kind, key=key, page_id=page, code=code,
         since=since, until=until, where=where, limit=limit,
     )  # fmt: skip
-    with operator() as opened:
-        found = opened.find(query)
+    with operator() as client:
+        found = client.find(query)
     if as_json:
         for record in found.records:
             say_json(_as_json(record))
@@ -75,7 +75,7 @@ def list_jobs(
         table(
             ("job", "kind", "site", "state", "attempts", "enqueued", "key"),
             [_row(record) for record in found.records],
-            empty="No job fits. Leave out a filter, or look for what is dead: largesse dead list",
+            empty="No job matches. Leave out a filter, or list dead letters: largesse dead list",
         )
     if found.is_partial:
         note("There may be more: narrow the search, or raise --limit.")
@@ -93,9 +93,9 @@ def show_job(
     ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
-    """Show a job: its state, what happened to it, what it came to, what it carries (masked)."""
-    with operator() as opened:
-        shown = _whole(opened, job_id, reveal=reveal)
+    """Show a job: its state, its events, its outcome and its payload (masked)."""
+    with operator() as client:
+        shown = _whole(client, job_id, reveal=reveal)
     if as_json:
         say_json(shown)
         return
@@ -119,49 +119,51 @@ def show_job(
 def cancel_jobs(
     job_ids: Annotated[
         list[str] | None,
-        typer.Argument(help="Ids that enqueue printed; or use filters.", metavar="[JOB_ID]..."),
+        typer.Argument(help="Ids that enqueue printed, or use filters.", metavar="[JOB_ID]..."),
     ] = None,
     *, state: State = None, site: Site = None, kind: Kind = None, key: Key = None,
     code: Code = None, since: Since = None, until: Until = None, where: Where = None,
     limit: Limit = 1_000,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Say what would happen, do nothing.")
+        bool, typer.Option("--dry-run", help="Say what would happen, and change nothing.")
     ] = False,
     as_json: Json = False,
 ) -> None:  # fmt: skip
-    """Cancel jobs: a waiting one at once, a running one after its attempt.
+    """Cancel jobs: a waiting job at once, a running job after its attempt.
 
-    Filters choose among jobs that have not ended, and ask at a terminal. Exit 1 when one of them
-    had ended otherwise, 6 when one is not known.
+    Filters choose among jobs that have not ended; on a terminal the command asks first. Exit 1
+    when a job had already ended, 6 when an id is unknown.
     """
     filters: dict[str, Any] = {
         "site": site, "kind": kind, "key": key, "code": code, "since": since, "until": until,
         "where": where,
     }  # fmt: skip
     if not (job_ids or state or any(filters.values())):
-        fail("name JOB_IDs, or give a filter such as --site acme-test or --state queued.")
+        fail("give JOB_IDs, or a filter such as --site acme-test or --state queued.")
     if job_ids and (state or any(filters.values())):
-        fail("name JOB_IDs, or give filters; not both.")
-    with operator() as opened:
+        fail("give JOB_IDs or filters, not both.")
+    with operator() as client:
         ids = list(dict.fromkeys(job_ids or ()))
         if not ids:
-            found = opened.find(query_of(states=state or LIVING, limit=limit, **filters))
+            found = client.find(query_of(states=state or LIVING, limit=limit, **filters))
             ids = [record.job_id for record in found.records]
             if found.is_partial:
-                note("There may be more: repeat it, or raise --limit.")
+                note("There may be more: run it again, or raise --limit.")
             if not ids:
-                note("No job fits: nothing to do.")
+                note("No job matches: nothing to do.")
         if dry_run:
-            _foretell(opened, ids, as_json)
+            _foretell(client, ids, as_json)
             return
         if ids and not (yes or job_ids) and sys.stdin.isatty():
-            typer.confirm(f"Cancel {len(ids)} jobs?", abort=True, err=True)
-        raise typer.Exit(_cancel(opened, ids, as_json))
+            typer.confirm(
+                f"Cancel {len(ids)} {'job' if len(ids) == 1 else 'jobs'}?", abort=True, err=True
+            )
+        raise typer.Exit(_cancel(client, ids, as_json))
 
 
-def _cancel(opened: OperatorClient, ids: Sequence[str], as_json: bool) -> Exit:
-    from worker.errors import ResultMissingError  # noqa: PLC0415 - with the desk
+def _cancel(client: OperatorClient, ids: Sequence[str], as_json: bool) -> Exit:
+    from worker.errors import ResultMissingError  # noqa: PLC0415 - heavy
 
     worst = Exit.OK
     with stderr_console().status("") as status:
@@ -169,7 +171,7 @@ def _cancel(opened: OperatorClient, ids: Sequence[str], as_json: bool) -> Exit:
             if len(ids) >= PROGRESS_FROM:
                 status.update(f"{place} of {len(ids)}")
             try:
-                word = opened.cancel(job_id)
+                word = client.cancel(job_id)
             except ResultMissingError:
                 word = "missing"
             if as_json:
@@ -181,9 +183,9 @@ def _cancel(opened: OperatorClient, ids: Sequence[str], as_json: bool) -> Exit:
     return worst
 
 
-def _foretell(opened: OperatorClient, ids: Sequence[str], as_json: bool) -> None:
+def _foretell(client: OperatorClient, ids: Sequence[str], as_json: bool) -> None:
     """Say what a cancel would do to each, by its state now."""
-    for job_id, state in opened.states(ids).items():
+    for job_id, state in client.states(ids).items():
         would = _CANCEL.get(state or "missing", "nothing: it has ended")
         if as_json:
             say_json({"job_id": job_id, "state": state, "would": would})
@@ -196,16 +198,16 @@ _CANCEL: Final = {
     "delayed": "cancel it at once",
     "running": "cancel it after this attempt, unless that one succeeds",
     "held": "cancel it at once; a page that it may have made stays at the site",
-    "missing": "nothing: it is not known",
+    "missing": "nothing: the id is unknown",
 }
 
 
-def _whole(opened: OperatorClient, job_id: str, *, reveal: bool) -> dict[str, Any]:
-    from worker.operator.payload import masked_outcome  # noqa: PLC0415 - with the desk
+def _whole(client: OperatorClient, job_id: str, *, reveal: bool) -> dict[str, Any]:
+    from worker.operator.payload import masked_outcome  # noqa: PLC0415 - heavy
 
-    record, events = opened.story(job_id)
+    record, events = client.story(job_id)
     outcome = None if record.outcome is None else json.loads(record.outcome)
-    carried = opened.payload(job_id, reveal=reveal)
+    carried = client.payload(job_id, reveal=reveal)
     return {
         **_as_json(record),
         "deliveries": record.deliveries,

@@ -20,7 +20,7 @@ __all__ = ["examples", "facts", "moment", "operator", "point_in_time", "table"]
 
 @contextmanager
 def operator() -> Iterator[OperatorClient]:
-    """Open an operator's desk; the audit list names who types.
+    """Open an operator client; the audit list names the user.
 
     Raises:
         SettingsError: a setting is missing or wrong.
@@ -32,8 +32,8 @@ def operator() -> Iterator[OperatorClient]:
         who = f"cli {getpass.getuser()}"
     except OSError:  # a container may run as a user without a name
         who = "cli"
-    with OperatorClient(Settings.from_env(), who=who) as opened:
-        yield opened
+    with OperatorClient(Settings.from_env(), who=who) as client:
+        yield client
 
 
 def examples(*lines: str) -> str:
@@ -47,7 +47,7 @@ def point_in_time(text: str | None, option: str) -> int | None:
     Raises:
         typer.Exit: it is neither (code 2).
     """
-    from worker.operator.durations import parse_since  # noqa: PLC0415 - with the desk
+    from worker.operator.durations import parse_since  # noqa: PLC0415 - heavy
 
     if text is None:
         return None

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 __all__ = ["request"]
 
 MASKED = "Basic ****"
-_OPTIONS_HELP = "JSON file with the job's options, as in a line of a job file."
+_OPTIONS_HELP = "JSON file with options, as in a line of a job file."
 
 
 def request(
@@ -42,11 +42,11 @@ def request(
     options: Annotated[str | None, typer.Option(help=_OPTIONS_HELP, metavar="FILE")] = None,
     site: Annotated[
         str | None,
-        typer.Option(help="Site; the default one without it.", autocompletion=complete_site),
+        typer.Option(help="Site; default: the default site.", autocompletion=complete_site),
     ] = None,
     key: Annotated[
         str | None,
-        typer.Option(help="The key of a job: shows the request which that job sends."),
+        typer.Option(help="Key of a job: shows the request that this job sends."),
     ] = None,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Show the request and send nothing.")
@@ -54,13 +54,13 @@ def request(
     as_json: Annotated[
         bool,
         typer.Option(
-            "--json", help="Print one JSON object; body is the exact text that goes out."
+            "--json", help="Print one JSON object; body is the exact text of the request."
         ),
     ] = False,
 ) -> None:
     """Show the exact request of a job, and send it once.
 
-    Then the answer is shown. Nothing is queued or repeated; the API key is masked.
+    Then show the answer. Nothing is enqueued or repeated; the API key is masked.
     """
     from worker.api import build_request  # noqa: PLC0415 - heavy
     from worker.jobs.job import Job, idempotency_key  # noqa: PLC0415

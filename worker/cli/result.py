@@ -41,13 +41,13 @@ def result(
     ] = None,
     wait: Annotated[
         float | None,
-        typer.Option(min=0, metavar="SECONDS", help="Wait so long for outcomes, all in all."),
+        typer.Option(min=0, metavar="SECONDS", help="Wait for outcomes, this long in total."),
     ] = None,
     as_json: Annotated[
         bool, typer.Option("--json", help="Print one JSON object for each job.")
     ] = False,
 ) -> None:
-    """Show what became of jobs, in the order of the ids."""
+    """Show the outcomes of jobs, in the order of the ids."""
     from worker.settings import Settings  # noqa: PLC0415 - heavy
 
     ids = [*(job_ids or ()), *(read_ids(file) if file is not None else ())]

@@ -1,4 +1,4 @@
-"""`largesse results`: every ending, as it happens."""
+"""`largesse results`: outcomes, as they are published."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from worker.cli.result import line_of
 
 __all__ = ["results"]
 
-results = typer.Typer(help="Every ending, as it happens.", no_args_is_help=True)
+results = typer.Typer(help="Outcomes, as they are published.", no_args_is_help=True)
 
 
 @results.callback()
@@ -30,23 +30,25 @@ def _keep_the_group() -> None:
 def follow(
     *,
     group: Annotated[
-        str, typer.Option(help="Name that remembers what was handled; several may share one.")
+        str,
+        typer.Option(help="Name that stores what was handled; several processes may share one."),
     ],
     consumer: Annotated[
-        str | None, typer.Option(help="Name of this one in the group; host and process id.")
+        str | None,
+        typer.Option(help="Name of this process in the group; default: host and process id."),
     ] = None,
     start: Annotated[
         Literal["oldest", "now"], typer.Option("--from", help="Where a new group starts.")
     ] = "oldest",
     timeout: Annotated[
         float | None,
-        typer.Option(min=0, metavar="SECONDS", help="End after so long without an ending."),
+        typer.Option(min=0, metavar="SECONDS", help="Stop after this long without an outcome."),
     ] = None,
     as_json: Annotated[
         bool, typer.Option("--json", help="Print one JSON object for each job.")
     ] = False,
 ) -> None:
-    """Print every ending, at least once, until Ctrl-C.
+    """Print every outcome, at least once, until Ctrl-C.
 
     An ending counts as handled when the next one is asked for; what was printed last may
     therefore come once more.

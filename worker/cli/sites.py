@@ -1,4 +1,4 @@
-"""`largesse sites`: what each site allows, what waits for it, and its brakes."""
+"""`largesse sites`: limits, backlog and state of each site; pause, resume, change the rate."""
 
 from __future__ import annotations
 
@@ -16,20 +16,20 @@ if TYPE_CHECKING:
 __all__ = ["sites"]
 
 sites = typer.Typer(
-    help="Sites: list, look, pause, resume, change the rate.", no_args_is_help=True
+    help="Sites: list, show, pause, resume, change the rate.", no_args_is_help=True
 )
 
 Name = Annotated[
     str, typer.Argument(help="Name of a site.", metavar="SITE", autocompletion=complete_site)
 ]
-Json = Annotated[bool, typer.Option("--json", help="Print JSON, one object for each site.")]
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON object for each site.")]
 
 
 @sites.command("list", epilog=examples("sites list", "sites list --json"))
 def list_sites(*, as_json: Json = False) -> None:
     """List the sites that workers know, with budget, backlog and state."""
-    with operator() as opened:
-        found, now_ms = opened.sites(), opened.now_ms()
+    with operator() as client:
+        found, now_ms = client.sites(), client.now_ms()
     if as_json:
         for one in found:
             say_json(one.as_json(now_ms))
@@ -42,15 +42,16 @@ def list_sites(*, as_json: Json = False) -> None:
              one.at_once or "no limit", one.backlog, _until(one, now_ms), one.reason)
             for one in found
         ],
-        empty="No site yet: the first worker that starts writes down those of its settings.",
+        empty="No site yet. The first worker that starts writes the sites of its settings to "
+        "Redis.",
     )  # fmt: skip
 
 
 @sites.command("show", epilog=examples("sites show acme-test"))
 def show_site(site: Name, *, as_json: Json = False) -> None:
     """Show one site."""
-    with operator() as opened:
-        one, now_ms = _site(opened, site), opened.now_ms()
+    with operator() as client:
+        one, now_ms = _site(client, site), client.now_ms()
     _show(one, now_ms, as_json)
 
 
@@ -58,24 +59,26 @@ def show_site(site: Name, *, as_json: Json = False) -> None:
 def pause_site(
     site: Name,
     *,
-    reason: Annotated[str, typer.Option(help="Why, for whoever looks next.")] = "paused by hand",
+    reason: Annotated[
+        str, typer.Option(help="Why, for the next person who looks.")
+    ] = "paused by hand",
     as_json: Json = False,
 ) -> None:
-    """Hand out no more jobs of a site. They stay in their lines; running ones end."""
-    with operator() as opened:
-        _site(opened, site)
-        opened.pause(site, reason=reason)
-        one, now_ms = _site(opened, site), opened.now_ms()
+    """Stop handing out jobs of a site. They stay in their lines; running jobs end."""
+    with operator() as client:
+        _site(client, site)
+        client.pause(site, reason=reason)
+        one, now_ms = _site(client, site), client.now_ms()
     _show(one, now_ms, as_json)
 
 
 @sites.command("resume", epilog=examples("sites resume acme-test"))
 def resume_site(site: Name, *, as_json: Json = False) -> None:
     """Hand out the jobs of a paused, tripped or throttled site again."""
-    with operator() as opened:
-        _site(opened, site)
-        opened.resume(site)
-        one, now_ms = _site(opened, site), opened.now_ms()
+    with operator() as client:
+        _site(client, site)
+        client.resume(site)
+        one, now_ms = _site(client, site), client.now_ms()
     _show(one, now_ms, as_json)
 
 
@@ -85,24 +88,25 @@ def rate_site(
     rate: Annotated[
         str,
         typer.Argument(
-            help="Calls in any minute, 0 for no limit, or `settings` to go back to those.",
+            help="Calls in any minute, 0 for no limit, or `settings` for the rate of the "
+            "settings.",
             metavar="RATE",
         ),
     ],
     *,
     as_json: Json = False,
 ) -> None:
-    """Change a site's rate for the whole fleet, at once; it outlives restarts of workers."""
+    """Change a site's rate for the whole fleet, at once; a restart of workers keeps it."""
     calls = None if rate == "settings" else _number(rate)
-    with operator() as opened:
-        _site(opened, site)
-        opened.set_rate(site, calls)
-        one, now_ms = _site(opened, site), opened.now_ms()
+    with operator() as client:
+        _site(client, site)
+        client.set_rate(site, calls)
+        one, now_ms = _site(client, site), client.now_ms()
     _show(one, now_ms, as_json)
 
 
 def _until(one: SiteState, now_ms: int) -> str | None:
-    """Say when a site goes on by itself: what the API asked for, or the next probe."""
+    """Say when a site is called again: when the API asked, or at the next probe."""
     state = one.state(now_ms)
     if state == "throttled":
         return moment(one.throttled_until_ms)
@@ -127,14 +131,14 @@ def _number(text: str) -> float:
     except ValueError:
         value = -1.0
     if not 0 <= value <= 1_000_000:
-        fail("RATE is a number of calls a minute from 0, or the word settings.")
+        fail("RATE must be a number of calls a minute from 0, or the word settings.")
     return value
 
 
-def _site(opened: OperatorClient, name: str) -> SiteState:
-    known = {one.name: one for one in opened.sites()}
+def _site(client: OperatorClient, name: str) -> SiteState:
+    known = {one.name: one for one in client.sites()}
     if name not in known:
-        fail(f"there is no such SITE. Use {', '.join(known) or 'one once a worker has started'}.")
+        fail(f"there is no such SITE. Known sites: {', '.join(known) or 'none; start a worker'}.")
     return known[name]
 
 

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 __all__ = ["stats"]
 
-#: Seconds between two looks of --watch: workers add their figures every five.
+#: Seconds between two looks of --watch: workers add their counts every five.
 EVERY_S: Final = 2.0
 #: Minutes of the picture of the last hour, one character each.
 SPARK_MINUTES: Final = 60
@@ -41,13 +41,14 @@ def stats(
         int, typer.Option("--minutes", "-m", min=1, max=120, help="Minutes to look back.")
     ] = 60,
     watch: Annotated[
-        bool, typer.Option("--watch", "-w", help="Show it anew every two seconds until Ctrl-C.")
+        bool, typer.Option("--watch", "-w", help="Refresh every two seconds until Ctrl-C.")
     ] = False,
     as_json: Annotated[
-        bool, typer.Option("--json", help="Print one JSON object; with --watch one a look.")
+        bool,
+        typer.Option("--json", help="Print one JSON object; with --watch one every two seconds."),
     ] = False,
 ) -> None:
-    """Show what happened in the last hour, and what waits."""
+    """Show what happened in the last hour, and what waits now."""
     from worker.engine.connection import PRODUCER, connect  # noqa: PLC0415 - heavy
     from worker.engine.keys import Keyspace  # noqa: PLC0415 - heavy
     from worker.settings import Settings  # noqa: PLC0415 - heavy
@@ -66,12 +67,12 @@ def stats(
 
 def _look(client: redis.Redis, keyspace: Keyspace, minutes: int) -> dict[str, Any]:
     from worker.metrics.gauges import read_queue  # noqa: PLC0415 - heavy
-    from worker.metrics.minutes import read_series  # noqa: PLC0415 - heavy
+    from worker.metrics.minutes import read_minutes  # noqa: PLC0415 - heavy
     from worker.operator.worker_state import read_workers  # noqa: PLC0415 - heavy
 
     queue = read_queue(client, keyspace)
     states = Counter(one.state(queue.now_ms) for one in read_workers(client, keyspace))
-    return summary(queue, read_series(client, keyspace, minutes), minutes, states)
+    return summary(queue, read_minutes(client, keyspace, minutes), minutes, states)
 
 
 def _show(found: Mapping[str, Any], *, as_json: bool) -> None:
@@ -81,7 +82,7 @@ def _show(found: Mapping[str, Any], *, as_json: bool) -> None:
     console = stdout_console()
     console.print(picture(found, console.width))
     if not found["places"]:
-        note("Nothing happened here lately. Is a worker running? largesse worker")
+        note("Nothing happened in this time. Start a worker: largesse worker")
 
 
 def _watch(client: redis.Redis, keyspace: Keyspace, minutes: int, *, as_json: bool) -> None:
@@ -144,7 +145,7 @@ def summary(
             {"site": site, "kind": kind, **_figures(by_place[site, kind])} for site, kind in places
         ],
         "total": _figures(merge(points)),
-        "series": [{"minute": start, **_figures(by_minute[start])} for start in starts],
+        "by_minute": [{"minute": start, **_figures(by_minute[start])} for start in starts],
     }
 
 
@@ -174,7 +175,7 @@ def _figures(point: Point | None) -> dict[str, Any]:
         **{name: outcomes.get(name, 0) for name in _OUTCOMES},
         **{name: 0 if point is None else getattr(point, name) for name in counts},
         "api_ms": _quantiles(None if point is None else point.api),
-        "way_ms": _quantiles(None if point is None else point.way),
+        "total_latency_ms": _quantiles(None if point is None else point.total_latency),
     }
 
 
@@ -204,7 +205,7 @@ def picture(found: Mapping[str, Any], width: int) -> RenderableType:
         f"dead {queue['dead']}   held {queue['held']}"
     )
     there = "   ".join(f"{count} {state}" for state, count in found["workers"].items() if count)
-    ended = {one["minute"]: sum(one[name] for name in _OUTCOMES) for one in found["series"]}
+    ended = {one["minute"]: sum(one[name] for name in _OUTCOMES) for one in found["by_minute"]}
     newest = found["at"] // 60_000
     minutes = range(newest - min(SPARK_MINUTES, found["minutes"]) + 1, newest + 1)
     bars = spark([ended.get(minute * 60_000, 0) for minute in minutes])
@@ -227,12 +228,12 @@ def _places(found: Mapping[str, Any], width: int) -> RenderableType:
     rows = [
         (one["site"], one["kind"].replace("_", "-"), *(str(one[name]) for name in outcomes),
          str(one["retries"]), str(one["throttled"]),
-         *_shown(one["api_ms"]), *_shown(one["way_ms"]))
+         *_shown(one["api_ms"]), *_shown(one["total_latency_ms"]))
         for one in (*found["places"], {"site": "all", "kind": "", **total})
     ]  # fmt: skip
     between = "\n" if narrow else " "
     names = ["ok" if narrow and name == "succeeded" else name for name in outcomes]
-    times = [f"{what}{between}{part}" for what in ("API", "way") for part in ("p50", "p99")]
+    times = [f"{what}{between}{part}" for what in ("API", "total") for part in ("p50", "p99")]
     headers = ("site", "kind", *names, "retries", "429s", *times)
     return _table(f"the last {found['minutes']} minutes", headers, rows, 2)
 

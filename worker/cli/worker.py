@@ -29,7 +29,7 @@ def worker(
         typer.Option(
             "--grace",
             min=0,
-            help="Seconds that running jobs get to end at shutdown; LARGESSE_GRACE_S without it.",
+            help="Seconds for running jobs to end at shutdown; default: LARGESSE_GRACE_S.",
         ),
     ] = None,
 ) -> None:

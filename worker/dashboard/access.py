@@ -18,7 +18,7 @@ from worker.dashboard.dashboard import Dashboard
 from worker.dashboard.options import is_loopback
 from worker.dashboard.sessions import LIFE_S, Session
 
-__all__ = ["Gate", "cookie_name", "is_right"]
+__all__ = ["AccessMiddleware", "cookie_name", "is_right"]
 
 #: Paths that need no session.
 _OPEN: Final = ("/static/", "/login")
@@ -39,7 +39,7 @@ _HEADERS: Final = {
 }
 
 
-class Gate:
+class AccessMiddleware:
     """Lets in whom the options let in; a session is in `scope["state"]["session"]`.
 
     Args:

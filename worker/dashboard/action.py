@@ -1,4 +1,4 @@
-"""Turning a function into a page or into a move: threads, forms, protection from forgery."""
+"""Turning a function into a page or into an action: threads, forms, protection from forgery."""
 
 from __future__ import annotations
 
@@ -35,28 +35,28 @@ def page(dashboard: Dashboard, show: Callable[[Dashboard, Request], Response]) -
 
 def action(
     dashboard: Dashboard,
-    move: Callable[[Dashboard, Request, Form], Response],
+    act: Callable[[Dashboard, Request, Form], Response],
     *,
     changes: bool = True,
 ) -> Handler:
-    """Make a move out of a function that may block; its form must hold the session's secret.
+    """Make an action out of a function that may block; its form must hold the session's secret.
 
     Args:
         dashboard: the dashboard.
-        move: what to do with the form.
+        act: what to do with the form.
         changes: whether read-only forbids it.
     """
 
-    async def moved(request: Request) -> Response:
+    async def acted(request: Request) -> Response:
         form = await read_form(request)
         session = session_of(request)
         if not session.is_program and not is_right(one(form, "csrf"), session.csrf):
             raise HTTPException(403, "The form was too old. Go back, load the page again.")
         if changes and dashboard.options.read_only:
             raise HTTPException(403, "This dashboard only shows: it is read-only.")
-        return await run_in_threadpool(move, dashboard, request, form)
+        return await run_in_threadpool(act, dashboard, request, form)
 
-    return moved
+    return acted
 
 
 async def read_form(request: Request) -> Form:
@@ -69,11 +69,11 @@ async def read_form(request: Request) -> Form:
     async for part in request.stream():
         body += part
         if len(body) > BODY_MAX:
-            raise HTTPException(413, "That is too much for one form.")
+            raise HTTPException(413, "The form is too large.")
     try:
         return parse_qs(body.decode(), keep_blank_values=True, max_num_fields=2000)
     except ValueError:
-        raise HTTPException(400, "That is no form.") from None
+        raise HTTPException(400, "The request is not a form.") from None
 
 
 def one(form: Form, name: str) -> str:
@@ -82,7 +82,7 @@ def one(form: Form, name: str) -> str:
 
 
 def back(to: str) -> RedirectResponse:
-    """Go to a page of this dashboard after a move, and nowhere else."""
+    """Go to a page of this dashboard after an action, and nowhere else."""
     parts = urlsplit(to)
     safe = to.startswith("/") and not (parts.scheme or parts.netloc) and "\\" not in to
     return RedirectResponse(to if safe and not to.startswith("//") else "/", 303)

@@ -14,7 +14,7 @@ from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 
 from worker.dashboard import dead_letters, jobs, login, overview, sites
-from worker.dashboard.access import Gate
+from worker.dashboard.access import AccessMiddleware
 from worker.dashboard.action import page
 from worker.dashboard.dashboard import Dashboard
 from worker.dashboard.templating import render
@@ -27,7 +27,7 @@ _STATIC: Final = Path(__file__).parent / "static"
 AUDIT_ROWS: Final = 200
 _TITLES: Final = {
     403: "Not allowed", 404: "Not found", 405: "Not found", 413: "Too much", 429: "Wait a moment",
-    500: "Something broke", 503: "Redis is away",
+    500: "Something broke", 503: "Cannot reach Redis",
 }  # fmt: skip
 
 
@@ -35,7 +35,7 @@ def create_app(dashboard: Dashboard) -> Starlette:
     """Put the pages together.
 
     Args:
-        dashboard: options, desk and sessions.
+        dashboard: options, operator client and sessions.
     """
 
     async def refused(request: Request, error: Exception) -> Response:
@@ -46,7 +46,7 @@ def create_app(dashboard: Dashboard) -> Starlette:
             answer.headers.update(error.headers)
         return answer
 
-    async def away(request: Request, error: Exception) -> Response:
+    async def unreachable(request: Request, error: Exception) -> Response:
         return _problem(
             dashboard, request, 503, f"{error.args[0]}. Nothing was changed; try again."
         )
@@ -61,8 +61,8 @@ def create_app(dashboard: Dashboard) -> Starlette:
             *dead_letters.routes(dashboard),
             Route("/audit", page(dashboard, _audit), methods=["GET"]),
         ],
-        middleware=[Middleware(Gate, dashboard=dashboard)],
-        exception_handlers={HTTPException: refused, BrokerError: away, Exception: refused},
+        middleware=[Middleware(AccessMiddleware, dashboard=dashboard)],
+        exception_handlers={HTTPException: refused, BrokerError: unreachable, Exception: refused},
     )
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from starlette.requests import Request
 
 from worker.dashboard.options import Options
-from worker.dashboard.sessions import Doorkeeper, Session, Sessions
+from worker.dashboard.sessions import LoginLimiter, Session, Sessions
 from worker.operator import OperatorClient
 from worker.settings import Settings
 
@@ -22,8 +22,8 @@ class Dashboard:
     Attributes:
         options: how it is served.
         settings: sites and the window.
-        operator: looks and moves.
-        sessions, doorkeeper: who is in.
+        operator: reads and acts.
+        sessions, login_limiter: who is in.
         stopping: set when the process is asked to end.
     """
 
@@ -31,11 +31,11 @@ class Dashboard:
     settings: Settings
     operator: OperatorClient
     sessions: Sessions = field(default_factory=Sessions)
-    doorkeeper: Doorkeeper = field(default_factory=Doorkeeper)
+    login_limiter: LoginLimiter = field(default_factory=LoginLimiter)
     stopping: threading.Event = field(default_factory=threading.Event)
 
 
 def session_of(request: Request) -> Session:
-    """Give the session that the gate found."""
+    """Give the session of a request."""
     session: Session = request.scope["state"]["session"]
     return session

@@ -1,4 +1,4 @@
-"""Jobs: the search, and a job's own page with its moves."""
+"""Jobs: the search, and a job's own page with its actions."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def routes(dashboard: Dashboard) -> list[Route]:
         Route(
             "/jobs/{job_id}/reveal", action(dashboard, _reveal, changes=False), methods=["POST"]
         ),
-        Route("/jobs/{job_id}/{move}", action(dashboard, _move), methods=["POST"]),
+        Route("/jobs/{job_id}/{verb}", action(dashboard, _act), methods=["POST"]),
     ]
 
 
@@ -104,7 +104,7 @@ def _page(dashboard: Dashboard, request: Request, *, reveal: bool) -> Response:
     try:
         record, events = dashboard.operator.story(job_id)
     except ResultMissingError:
-        raise HTTPException(404, "No job of this id is known, or it was dropped by age.") from None
+        raise HTTPException(404, "No job has this id, or it was dropped after its time.") from None
     outcome = None if record.outcome is None else json.loads(record.outcome)
     who = session_of(request).who
     carried = dashboard.operator.payload(job_id, reveal=reveal, who=who)
@@ -120,27 +120,27 @@ def _page(dashboard: Dashboard, request: Request, *, reveal: bool) -> Response:
     )  # fmt: skip
 
 
-def _move(dashboard: Dashboard, request: Request, form: Form) -> Response:
-    job_id, move = request.path_params["job_id"], request.path_params["move"]
+def _act(dashboard: Dashboard, request: Request, form: Form) -> Response:
+    job_id, verb = request.path_params["job_id"], request.path_params["verb"]
     session = session_of(request)
     try:
-        if move == "cancel":
+        if verb == "cancel":
             word = dashboard.operator.cancel(job_id, who=session.who)
-            session.say(_CANCELLED.get(word, f"It is {word} already."))
-        elif move == "replay":
+            session.say(_CANCELLED.get(word, f"The job is already {word}."))
+        elif verb == "replay":
             dashboard.operator.replay(job_id, new_key=one(form, "key") == "new", who=session.who)
-            session.say("It waits in its line again.")
-        elif move == "discard":
+            session.say("The job waits in its line again.")
+        elif verb == "discard":
             dashboard.operator.discard(job_id, who=session.who)
-            session.say("It is discarded.")
+            session.say("The job is discarded.")
         else:
-            raise HTTPException(404, "There is no such move.")
+            raise HTTPException(404, "There is no such action.")
     except ResultError as error:
         session.say(str(error), tone="bad")
     return back(f"/jobs/{job_id}")
 
 
 _CANCELLED: Final = {
-    "cancelled": "It is cancelled.",
-    "cancelling": "It runs, and ends as cancelled after this attempt.",
+    "cancelled": "The job is cancelled.",
+    "cancelling": "The job is running. It is cancelled after this attempt.",
 }

@@ -44,7 +44,7 @@ def _enter(dashboard: Dashboard, request: Request, form: Form) -> Response:
     if dashboard.options.is_open:
         return back("/")
     address = request.client.host if request.client is not None else ""
-    wait_s = dashboard.doorkeeper.wait_s(address)
+    wait_s = dashboard.login_limiter.wait_s(address)
     if wait_s > 0:
         raise HTTPException(
             429,
@@ -52,12 +52,12 @@ def _enter(dashboard: Dashboard, request: Request, form: Form) -> Response:
             {"retry-after": f"{wait_s:.0f}"},
         )
     if not _is_known(dashboard, one(form, "password")):
-        dashboard.doorkeeper.was_wrong(address)
+        dashboard.login_limiter.was_wrong(address)
         return render(
             dashboard, request, "login.html", status=403, next=one(form, "next"),
             problem="That is not the password.",
         )  # fmt: skip
-    dashboard.doorkeeper.was_right(address)
+    dashboard.login_limiter.was_right(address)
     name = "".join(c for c in one(form, "name")[:NAME_MAX] if c.isprintable())
     session = dashboard.sessions.begin(f"dashboard {name}".strip())
     dashboard.operator.audit.write(session.who, "login", "dashboard")

@@ -26,7 +26,7 @@ VARIABLES: Final = (
         field="read_only",
         kind="bool",
         default=False,
-        reason="whether the dashboard only shows: no replay, no pause, no other move",
+        reason="whether the dashboard only shows: no replay, no pause, no other action",
     ),
     Variable(
         name="LARGESSE_DASHBOARD_REVEAL",

@@ -86,7 +86,7 @@ class Live:
         try:
             seen = self._snapshots.get(site, kind)
         except BrokerError as error:
-            return _event("away", error.args[0])
+            return _event("unreachable", error.args[0])
         return _event("overview", fragment("live.html", seen=seen))
 
 

@@ -84,10 +84,10 @@ class _Server(uvicorn.Server):
         ready = {"event": "dashboard.ready", "url": self._url, "pid": os.getpid()}
         sys.stdout.write(json.dumps(ready) + "\n")
         sys.stdout.flush()
-        self._recording = asyncio.create_task(_record_depths(self._dashboard), name="depths")
+        self._recording = asyncio.create_task(_record_gauges(self._dashboard), name="gauges")
 
 
-async def _record_depths(dashboard: Dashboard) -> None:
+async def _record_gauges(dashboard: Dashboard) -> None:
     """Note how deep the queue is, minute by minute: no worker may be there to do it."""
     while not dashboard.stopping.is_set():
         with contextlib.suppress(BrokerError):

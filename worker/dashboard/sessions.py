@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Final
 
-__all__ = ["Doorkeeper", "Session", "Sessions"]
+__all__ = ["LoginLimiter", "Session", "Sessions"]
 
 #: Seconds that a session lasts: a working day.
 LIFE_S: Final = 12 * 3600.0
@@ -47,7 +47,7 @@ class Session:
         """Let the next page say something."""
         self.flash.append((tone, text))
 
-    def said(self) -> list[tuple[str, str]]:
+    def take_flash(self) -> list[tuple[str, str]]:
         """Take what there is to say."""
         taken, self.flash = self.flash, []
         return taken
@@ -100,7 +100,7 @@ class Sessions:
         self._known.pop(session.id, None)
 
 
-class Doorkeeper:
+class LoginLimiter:
     """Lets nobody try passwords without end.
 
     Args:

@@ -23,10 +23,10 @@ REASON_MAX: Final = 200
 
 
 def routes(dashboard: Dashboard) -> list[Route]:
-    """Give `/sites` and its moves."""
+    """Give `/sites` and its actions."""
     return [
         Route("/sites", page(dashboard, _list), methods=["GET"]),
-        Route("/sites/{site}/{move}", action(dashboard, _move), methods=["POST"]),
+        Route("/sites/{site}/{verb}", action(dashboard, _act), methods=["POST"]),
     ]
 
 
@@ -37,22 +37,22 @@ def _list(dashboard: Dashboard, request: Request) -> Response:
     )  # fmt: skip
 
 
-def _move(dashboard: Dashboard, request: Request, form: Form) -> Response:
-    site, move = request.path_params["site"], request.path_params["move"]
+def _act(dashboard: Dashboard, request: Request, form: Form) -> Response:
+    site, verb = request.path_params["site"], request.path_params["verb"]
     if site not in {known.name for known in dashboard.operator.sites()}:
-        raise HTTPException(404, "No such site is known.")
+        raise HTTPException(404, "There is no such site.")
     session = session_of(request)
-    if move == "pause":
+    if verb == "pause":
         reason = one(form, "reason")[:REASON_MAX] or "paused by hand"
         dashboard.operator.pause(site, reason=reason, who=session.who)
-        session.say(f"{site} is paused. Its jobs stay in their lines; those that run will end.")
-    elif move == "resume":
+        session.say(f"{site} is paused. Its jobs stay in their lines; running jobs end.")
+    elif verb == "resume":
         resumed = dashboard.operator.resume(site, who=session.who)
         session.say(f"{site} goes on." if resumed else f"Nothing held {site} back.")
-    elif move == "rate":
+    elif verb == "rate":
         _set_rate(dashboard, request, form, site)
     else:
-        raise HTTPException(404, "There is no such move.")
+        raise HTTPException(404, "There is no such action.")
     return back("/sites")
 
 
@@ -60,14 +60,16 @@ def _set_rate(dashboard: Dashboard, request: Request, form: Form, site: str) -> 
     session = session_of(request)
     if one(form, "to") == "settings":
         dashboard.operator.set_rate(site, None, who=session.who)
-        session.say(f"{site} goes at the rate of the settings.")
+        session.say(f"{site} uses the rate of the settings.")
         return
     try:
         rate = float(one(form, "rate"))
     except ValueError:
         rate = math.nan
     if not 0 <= rate <= RATE_MAX:
-        session.say("The rate is a number of calls a minute from 0.", tone="bad")
+        session.say("The rate must be a number of calls a minute from 0.", tone="bad")
         return
     dashboard.operator.set_rate(site, rate, who=session.who)
-    session.say(f"{site} goes at {rate:g} calls a minute." if rate else f"{site} has no limit.")
+    session.say(
+        f"{site} is limited to {rate:g} calls a minute." if rate else f"{site} has no limit."
+    )

@@ -36,7 +36,7 @@ class Snapshot:
         hour: all that workers did in the last hour, or None when they did nothing.
         minute: the same of the last whole minute.
         rows: the hour of each site and kind, in order.
-        jobs, way, api, depth, oldest, troubles: charts.
+        jobs, total_latency, api, depth, oldest, troubles: charts.
         site: the site whose waiting and running jobs are counted; all when None.
     """
 
@@ -50,7 +50,7 @@ class Snapshot:
     minute: Point | None
     rows: list[Point]
     jobs: Bars
-    way: Lines
+    total_latency: Lines
     api: Lines
     depth: Lines
     oldest: Lines
@@ -88,7 +88,7 @@ class Snapshot:
         return max((one.oldest_ms(self.now_ms) for one in self.queues), default=0)
 
     @property
-    def unwell(self) -> list[WorkerState]:
+    def unhealthy(self) -> list[WorkerState]:
         """Workers that are there and take no jobs, or were lost."""
         return [
             one for one in self.workers if one.state(self.now_ms) in {"stuck", "lost", "silent"}
@@ -110,18 +110,18 @@ def take(operator: OperatorClient, site: str | None = None, kind: str | None = N
         kind: the same of what ran; what waits is told apart by site alone.
 
     Raises:
-        BrokerUnavailableError: Redis is away.
+        BrokerUnavailableError: Redis is unreachable.
     """
     now_ms = operator.now_ms()
     points = [
         one
-        for one in operator.series(MINUTES)
+        for one in operator.minutes(MINUTES)
         if site in {None, one.site} and kind in {None, one.kind}
     ]
     this_minute = now_ms - now_ms % MINUTE_MS
     minutes = [this_minute - MINUTE_MS * ago for ago in reversed(range(MINUTES))]
     by_minute = _by_minute(points)
-    depths = {one.minute_ms: one for one in operator.depths(MINUTES)}
+    kept = {one.minute_ms: one for one in operator.gauge_minutes(MINUTES)}
     return Snapshot(
         now_ms=now_ms,
         queues=operator.queues(),
@@ -133,18 +133,20 @@ def take(operator: OperatorClient, site: str | None = None, kind: str | None = N
         minute=by_minute.get(this_minute - MINUTE_MS),
         rows=_by_place(points),
         jobs=bars(minutes, {minute: one.outcomes for minute, one in by_minute.items()}),
-        way=_quantiles(minutes, {minute: one.way for minute, one in by_minute.items()}),
+        total_latency=_quantiles(
+            minutes, {minute: one.total_latency for minute, one in by_minute.items()}
+        ),
         api=_quantiles(minutes, {minute: one.api for minute, one in by_minute.items()}),
         depth=levels(
             minutes,
             {
-                "waiting": {at: _total(one, "waiting", site) for at, one in depths.items()},
-                "in flight": {at: _in_flight(one, site) for at, one in depths.items()},
+                "waiting": {at: _total(one, "waiting", site) for at, one in kept.items()},
+                "in flight": {at: _in_flight(one, site) for at, one in kept.items()},
             },
         ),
         oldest=lines(
             minutes,
-            {"oldest": {at: _oldest_s(one, site) for at, one in depths.items()}},
+            {"oldest": {at: _oldest_s(one, site) for at, one in kept.items()}},
         ),
         troubles=bars(
             minutes,

@@ -89,7 +89,7 @@ def render(
         "path": request.url.path,
         "session": session,
         "csrf": session.csrf if session is not None else "",
-        "flash": session.said() if session is not None else [],
+        "flash": session.take_flash() if session is not None else [],
         "read_only": dashboard.options.read_only,
         "may_reveal": dashboard.options.reveal,
         "has_login": not dashboard.options.is_open,

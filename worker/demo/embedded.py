@@ -131,7 +131,7 @@ class EmbeddedBroker:
             if self._launch(binary, port, self._dir):
                 self._port = port
                 return self
-            problem = self._last_words()
+            problem = self._last_output()
             self._end_process()
             if not left or "in use" not in problem:
                 self.stop()
@@ -193,7 +193,7 @@ class EmbeddedBroker:
             self._process.wait()
         self._process = None
 
-    def _last_words(self) -> str:
+    def _last_output(self) -> str:
         log = self._dir / "valkey.log" if self._dir is not None else None
         lines = log.read_text(errors="replace").splitlines() if log and log.exists() else []
         told = [line.partition(" # ")[2] or line for line in lines if line.strip()]

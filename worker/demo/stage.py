@@ -58,17 +58,17 @@ class ChildError(WorkerError):
     Args:
         name: which one.
         code: its exit code, negative for a signal.
-        last_words: the end of what it wrote.
+        last_output: the end of what it wrote.
     """
 
-    def __init__(self, name: str, code: int, last_words: str) -> None:
-        super().__init__(name, code, last_words)
+    def __init__(self, name: str, code: int, last_output: str) -> None:
+        super().__init__(name, code, last_output)
         self.name = name
         self.code = code
-        self.last_words = last_words
+        self.last_output = last_output
 
     def __str__(self) -> str:
-        return f"the {self.name} ended with {self.code}. Its last words: {self.last_words}"
+        return f"the {self.name} ended with {self.code}. Its last output: {self.last_output}"
 
 
 class Child:

@@ -55,5 +55,5 @@ def _as_far_as_it_goes(checks: Iterator[Check]) -> Iterator[Check]:
     try:
         yield from checks
     except BrokerError as error:
-        remedy = "Look again when Redis is back; or let the user read all keys (ACL: +@read ~*)."
+        remedy = "Try again when Redis is back, or let the user read all keys (ACL: +@read ~*)."
         yield Check("queue", "fail", str(error.args[0]), remedy)

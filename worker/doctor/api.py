@@ -48,7 +48,7 @@ def check_sites(settings: Settings, *, calls: bool) -> Iterator[Check]:
         return
     if settings.default_site is None:
         remedy = "Each job must name its site, or set default_site in the sites file."
-        yield Check("sites", "warn", "several, and none is the default", remedy)
+        yield Check("sites", "warn", "several, without a default", remedy)
     with ThreadPoolExecutor(SITES_AT_ONCE) as pool:
         for checks in pool.map(
             lambda site: check_site(site, timeout_s=settings.connect_timeout_s, calls=calls),
@@ -68,7 +68,7 @@ def check_site(site: Site, *, timeout_s: float, calls: bool = False) -> list[Che
     key = _check_key(site)
     checks = [key]
     if site.sends_key_in_clear:
-        remedy = "Use https: anybody on the way can read the key."
+        remedy = "Use https: everybody on the network can read the key."
         checks.append(Check(f"site {site.name}", "warn", "its key travels without TLS", remedy))
     origins = {site.origin(operation.sub_domain): None for operation in OPERATIONS.values()}
     reached = [_check_origin(f"api {site.name}", url, timeout_s) for url in origins]
@@ -86,7 +86,7 @@ def _check_key(site: Site) -> Check:
         return Check(name, "fail", f"{error.variable} {error.problem}", error.remedy)
     other = "live_" if site.is_test else "test_"
     if key.startswith(other):
-        remedy = "Test and live sites have keys of their own: take the site's."
+        remedy = "Test and live sites have different keys: use the key of this site."
         found = f"a {other[:-1]} key for a {'test' if site.is_test else 'live'} site"
         return Check(name, "warn", found, remedy)
     return Check(name, "ok", f"can be read ({site.api_key.reference})")
@@ -122,23 +122,26 @@ def _check_login(site: Site, timeout_s: float) -> Check:
         return Check(name, "fail", found, "Check who answers on this host, and CHARGEBEE_API_URL.")
     found = f"status {status}{f', {code}' if code else ''}"
     if status == 404 and code == "site_not_found":
-        return Check(name, "fail", found, "Check the name of the site: the API knows none such.")
+        return Check(name, "fail", found, "Check the name of the site: the API does not know it.")
     if status == 200 or (status == 404 and code is not None):
-        return Check(name, "ok", "the API takes the key")
+        return Check(name, "ok", "the API accepts the key")
     word, remedy = _judge(status)
     return Check(name, word, found, remedy)
 
 
 def _judge(status: int) -> tuple[Status, str]:
     if status == 401:
-        return "fail", "The key is wrong or was revoked: take a valid one of this site."
+        return "fail", "The key is wrong or was revoked: use a valid key of this site."
     if status == 403:
         return "warn", "The key may not read hosted pages: look at its permissions at the site."
     if status == 429:
-        return "warn", "The site's limit is used up at the moment: look again in a minute."
+        return "warn", "The site's limit is used up now: try again in a minute."
     if status >= 500:
-        return "warn", "The API is unwell: look at its status page, and again in a minute."
-    return "fail", "This is no answer of the API's: check CHARGEBEE_API_URL and the site's name."
+        return (
+            "warn",
+            "The API does not work now: look at its status page, and try again in a minute.",
+        )
+    return "fail", "This answer is not from the API: check CHARGEBEE_API_URL and the site's name."
 
 
 def _ask(site: Site, timeout_s: float) -> tuple[int, str | None]:
@@ -168,7 +171,7 @@ def _ask(site: Site, timeout_s: float) -> tuple[int, str | None]:
 
 def _reason(error: OSError) -> str:
     if isinstance(error, socket.gaierror):
-        return "its name is not known"
+        return "its name is unknown"
     if isinstance(error, TimeoutError):
-        return "nothing came in time"
+        return "no answer in time"
     return (error.strerror or type(error).__name__).lower()

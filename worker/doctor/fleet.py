@@ -41,7 +41,7 @@ def check_fleet(
         sites: names of the sites that the settings know.
 
     Raises:
-        BrokerUnavailableError: Redis is away.
+        BrokerUnavailableError: Redis is unreachable.
     """
     with speaking_to_redis():
         now_ms = redis_now_ms(client)
@@ -61,12 +61,12 @@ def _check_workers(workers: Sequence[WorkerState], now_ms: int, jobs: int) -> Ch
     stuck = [one for one in workers if states[one.worker] == "stuck"]
     if stuck:
         found = f"{len(stuck)} stuck: {_names(stuck)}: {stuck[0].seen and stuck[0].seen.why}"
-        remedy = "Look at its log, then restart it: what it holds is taken over by the others."
+        remedy = "Look at its log, then restart it: the other workers take over its jobs."
         return Check("workers", "fail", found, remedy)
     if not counts["busy"] + counts["idle"]:
         if jobs:
-            return Check("workers", "fail", f"none takes jobs, and {_jobs(jobs)} there", _START)
-        return Check("workers", "warn", "none is there", _START)
+            return Check("workers", "fail", f"no worker runs, and {_jobs(jobs)} queued", _START)
+        return Check("workers", "warn", "no worker runs", _START)
     found = ", ".join(f"{count} {state}" for state, count in sorted(counts.items()))
     if counts["lost"]:
         lost = [one for one in workers if states[one.worker] == "lost"]
@@ -91,7 +91,7 @@ def _check_versions(workers: Sequence[WorkerState], now_ms: int) -> Check:
     if not others:
         return Check("versions", "ok", f"Largesse {__version__}")
     found = f"this is {__version__}, workers are {', '.join(sorted(there))}"
-    return Check("versions", "warn", found, "End the upgrade: workers first, then producers.")
+    return Check("versions", "warn", found, "Finish the upgrade: workers first, then producers.")
 
 
 def _check_overdue(
@@ -111,9 +111,9 @@ def _check_overdue(
         replies: list[Any] = pipe.execute()
     lapsed, due = sum(replies[0::3]), sum(replies[2::3])
     if not lapsed and not due:
-        return Check("leases", "ok", "none lapsed, nothing is overdue")
+        return Check("leases", "ok", "no lapsed lease, no overdue job")
     oldest_ms = min((int(row[0][1]) for row in replies[1::3] if row), default=now_ms)
-    found = f"{lapsed} lapsed and nobody took them back; {due} delayed and overdue"
+    found = f"{lapsed} lapsed, and no worker took them; {due} delayed and overdue"
     if lapsed:
         found += f", the oldest for {spell_ms(now_ms - oldest_ms)}"
     remedy = "No worker fetches from this queue: start or restart one (largesse worker)."
@@ -123,11 +123,11 @@ def _check_overdue(
 def _check_site(site: SiteState, now_ms: int, known: AbstractSet[str]) -> Iterator[Check]:
     name = f"site {site.name}"
     held = {
-        "paused": (site.paused_reason, site.paused_at_ms, "When it may go on"),
+        "paused": (site.paused_reason, site.paused_at_ms, "When calls may go on"),
         "tripped": (
             site.tripped_reason,
             site.tripped_at_ms,
-            "One job is tried now and then. Else",
+            "A probe tries it from time to time. To end it now",
         ),
     }
     for state, (reason, at_ms, when) in held.items():

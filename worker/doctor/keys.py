@@ -56,7 +56,7 @@ def check_keys(client: redis.Redis, keyspace: Keyspace) -> Iterator[Check]:
         keyspace: names of the keys.
 
     Raises:
-        BrokerUnavailableError: Redis is away.
+        BrokerUnavailableError: Redis is unreachable.
     """
     with speaking_to_redis():
         sight = _look(client, keyspace)
@@ -126,7 +126,9 @@ def _check_records(sight: _Sight, newer: Counter[int]) -> Check:
     if not newer:
         return Check("records", "ok", f"{len(sight.records)} looked at, none of a newer version")
     found = ", ".join(f"{count} of version {v}" for v, count in sorted(newer.items()))
-    remedy = "Upgrade the workers before the producers: these bury what they do not know."
+    remedy = (
+        "Upgrade the workers before the producers: old workers turn new records into dead letters."
+    )
     return Check("records", "warn", f"{found}, and this reads up to {RECORD_VERSION}", remedy)
 
 
@@ -135,16 +137,16 @@ def _check_shards(sight: _Sight, keyspace: Keyspace) -> Check:
     if not sight.other_shards:
         return Check("shards", "ok", found)
     found += f", and shard {max(sight.other_shards)} in Redis"
-    remedy = "Set LARGESSE_SHARDS as it was when these jobs were enqueued: nobody works there."
+    remedy = "Set LARGESSE_SHARDS as it was when these jobs were enqueued: no worker takes them."
     return Check("shards", "fail", found, remedy)
 
 
 def _check_neighbours(sight: _Sight) -> Check:
     others = ", ".join(sorted(scrub(name)[:40] for name in sight.others)[:3])
-    found = f"keys of others: {sight.foreign}" if sight.foreign else "nobody else's keys"
+    found = f"other keys: {sight.foreign}" if sight.foreign else "no other keys"
     if others:
         found += f"; other namespaces: {others}"
         if not sight.words:
-            remedy = "Is LARGESSE_NAMESPACE the producers' one? There is nothing in this one."
+            remedy = "Do producers use this LARGESSE_NAMESPACE? It holds no job."
             return Check("neighbours", "warn", found, remedy)
     return Check("neighbours", "ok", found)

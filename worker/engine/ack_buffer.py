@@ -1,7 +1,7 @@
 """The endings of one process on their way to Redis: many in one call, each atomic by itself.
 
-An ending leaves at once when no call is under way; those that come meanwhile travel together in
-the next one. While Redis is away they wait here, and their leases go on being renewed or lapse.
+An ending leaves at once when no call is in flight. Endings that arrive meanwhile leave together in
+the next call. While Redis is unreachable they wait here; their leases are renewed or lapse.
 """
 
 from __future__ import annotations
@@ -25,9 +25,9 @@ __all__ = ["AckBuffer"]
 
 #: Endings of one call: bounds how long one script blocks Redis.
 BATCH_MAX: Final = 64
-#: Seconds between tries while Redis is away: soon at first, and never a busy loop.
-AWAY_FIRST_S: Final = 0.05
-AWAY_MAX_S: Final = 1.0
+#: Seconds between tries while Redis is unreachable: soon at first, and never a busy loop.
+RETRY_FIRST_S: Final = 0.05
+RETRY_MAX_S: Final = 1.0
 
 Ended = tuple[Delivery | Undecodable, Ending]
 
@@ -80,7 +80,7 @@ class AckBuffer:
 
     async def run(self) -> None:
         """Send until cancelled."""
-        away_s = AWAY_FIRST_S
+        retry_s = RETRY_FIRST_S
         while True:
             await self._stirred.wait()
             self._stirred.clear()
@@ -88,12 +88,12 @@ class AckBuffer:
                 batch = self._next_batch()
                 try:
                     await self._send(batch)
-                    away_s = AWAY_FIRST_S
+                    retry_s = RETRY_FIRST_S
                 except BrokerError as error:
                     self._waiting.extendleft(reversed(batch))
                     self._broker.outage.began(error)
-                    await asyncio.sleep(away_s * random.uniform(0.5, 1))
-                    away_s = min(AWAY_MAX_S, away_s * 2)
+                    await asyncio.sleep(retry_s * random.uniform(0.5, 1))
+                    retry_s = min(RETRY_MAX_S, retry_s * 2)
             self._empty.set()
 
     def _next_batch(self) -> list[Ended]:

@@ -136,11 +136,11 @@ class AsyncWorker:
         self._stopping = stopping
         self._runner.emit_after("process_boot")
         self._runner.emit_before("worker_boot", self)
-        ack_buffer = asyncio.create_task(self._ack_buffer.run(), name="outbox")
+        ack_buffer = asyncio.create_task(self._ack_buffer.run(), name="ack_buffer")
         renewal = asyncio.create_task(self._renew_on(), name="renewal")
         watch = asyncio.create_task(self._watch(), name="bulkhead")
         fetchers = [
-            asyncio.create_task(one.run(stopping), name=f"feeder {one.queue}:{one.shard}")
+            asyncio.create_task(one.run(stopping), name=f"fetcher {one.queue}:{one.shard}")
             for one in self._fetchers.values()
         ]
         self._runner.emit_after("worker_boot", self)

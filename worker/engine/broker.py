@@ -102,7 +102,7 @@ class EngineBroker(Broker):
         moved_clock: let tests move the scripts' clock.
 
     Raises:
-        BrokerUnavailableError: from every method that speaks to Redis while Redis is away.
+        BrokerUnavailableError: from every method that speaks to Redis while Redis is unreachable.
         QueueFullError: from `enqueue` when Redis has no room.
     """
 
@@ -136,7 +136,7 @@ class EngineBroker(Broker):
             outcome_ttl_ms=outcome_ttl_ms,
             stream_max_len=stream_max_len,
         )
-        #: Whether Redis is away.
+        #: Whether Redis is unreachable.
         self.outage = Outage()
         self._lease_books: dict[str, LeaseBook] = {}
         self._bulkhead: Bulkhead | None = None

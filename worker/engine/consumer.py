@@ -82,7 +82,7 @@ class EngineConsumer(Consumer):
         """Give the next delivery, or None when the wait was idle.
 
         Raises:
-            ConnectionClosed: Redis is away; dramatiq makes a new consumer after a while.
+            ConnectionClosed: Redis is unreachable; dramatiq makes a new consumer after a while.
         """
         if self._cache:
             return self._cache.popleft()
@@ -187,10 +187,10 @@ class EngineConsumer(Consumer):
                     self._scripts.client.blpop([bell], timeout=wait_s / len(bells))
 
     def ack(self, message: MessageProxy) -> None:
-        """End a delivery; dramatiq repeats this while Redis is away.
+        """End a delivery; dramatiq repeats this while Redis is unreachable.
 
         Raises:
-            ConnectionClosed: Redis is away.
+            ConnectionClosed: Redis is unreachable.
         """
         delivery = cast("Delivery", message)
         ending = delivery.resolve()
@@ -207,7 +207,7 @@ class EngineConsumer(Consumer):
         """Give deliveries that never started back to the heads of their lines, in their order.
 
         Raises:
-            ConnectionClosed: Redis is away; the leases lapse by themselves.
+            ConnectionClosed: Redis is unreachable; the leases lapse by themselves.
         """
         deliveries = cast("list[Delivery]", list(messages))
         for delivery in deliveries:

@@ -26,9 +26,9 @@ __all__ = ["Fetcher"]
 
 _log = logging.getLogger(__name__)
 
-#: Seconds between tries while Redis is away.
-AWAY_FIRST_S: Final = 0.1
-AWAY_MAX_S: Final = 1.0
+#: Seconds between tries while Redis is unreachable.
+RETRY_FIRST_S: Final = 0.1
+RETRY_MAX_S: Final = 1.0
 #: Shortest block on the bell, s: 0 would mean for ever.
 WAIT_MIN_S: Final = 0.001
 
@@ -91,18 +91,18 @@ class Fetcher:
 
     async def run(self, stopping: asyncio.Event) -> None:
         """Feed until told to stop."""
-        away_s = AWAY_FIRST_S
+        retry_s = RETRY_FIRST_S
         stop = asyncio.ensure_future(stopping.wait())
         try:
             while not stopping.is_set():
                 try:
                     if not await self._step(stop):
                         return
-                    away_s = AWAY_FIRST_S
+                    retry_s = RETRY_FIRST_S
                 except BrokerError as error:
                     self._broker.outage.began(error)
-                    await asyncio.wait([stop], timeout=away_s * random.uniform(0.5, 1))
-                    away_s = min(AWAY_MAX_S, away_s * 2)
+                    await asyncio.wait([stop], timeout=retry_s * random.uniform(0.5, 1))
+                    retry_s = min(RETRY_MAX_S, retry_s * 2)
         finally:
             stop.cancel()
 

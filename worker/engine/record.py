@@ -184,7 +184,7 @@ def read_records(
         id to record, or None where there is none.
 
     Raises:
-        BrokerUnavailableError: Redis is away.
+        BrokerUnavailableError: Redis is unreachable.
     """
     found: dict[str, Record | None] = {}
     with speaking_to_redis():

@@ -22,7 +22,7 @@ from worker.errors import BrokerError, BrokerUnavailableError, QueueFullError
 
 __all__ = ["speaking_to_redis", "translate"]
 
-_AWAY: Final = (
+_UNREACHABLE: Final = (
     redis_errors.ConnectionError,
     redis_errors.TimeoutError,
     redis_errors.ReadOnlyError,
@@ -36,7 +36,7 @@ _AWAY: Final = (
 )
 #: First words of error replies that mean "not now"; redis-py has no class for some of them.
 #: Servers before 7.0 wrap the reply in a sentence about the script that met it.
-_AWAY_REPLY: Final = re.compile(
+_UNREACHABLE_REPLY: Final = re.compile(
     r"(?:^|[ -])(LOADING|BUSY|READONLY|CLUSTERDOWN|MASTERDOWN|TRYAGAIN|UNBLOCKED|NOREPLICAS|"
     r"NOSCRIPT)(?: |$)"
 )
@@ -77,11 +77,11 @@ def translate(error: Exception) -> BrokerError | None:
         return _unavailable(error, _refusal(text), never_sent=True)
     if "DB index is out of range" in text or "invalid DB index" in text:
         return _unavailable(error, "the server has no database of this number", never_sent=True)
-    if isinstance(error, _AWAY):
+    if isinstance(error, _UNREACHABLE):
         cause = _cause_of(error)
         return _unavailable(error, cause, never_sent=cause in _NEVER_SENT)
     if isinstance(error, redis_errors.ResponseError):
-        reply = _AWAY_REPLY.search(text)
+        reply = _UNREACHABLE_REPLY.search(text)
         if reply is not None:
             return _unavailable(error, f"it cannot serve now: {reply[1]}", never_sent=True)
     return None

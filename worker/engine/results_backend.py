@@ -79,7 +79,7 @@ class EngineResults(ResultBackend):
             ResultMissing: it is not there, and `block` is False.
             ResultTimeout: it was not there in time.
             ResultFailure: the actor failed for good.
-            BrokerUnavailableError: Redis is away.
+            BrokerUnavailableError: Redis is unreachable.
         """
         key = self.build_message_key(message)
         with speaking_to_redis():

@@ -90,9 +90,8 @@ class Scripts:
             What the head of the script's file says.
 
         Raises:
-            BrokerUnavailableError: Redis is away; the state change may or may not have happened,
-            and
-                running it again is safe.
+            BrokerUnavailableError: Redis is unreachable. The state change may or may not have
+                happened; running it again is safe.
             QueueFullError: Redis is full; nothing happened.
         """
         one = script(name, self._moved_clock)

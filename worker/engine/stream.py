@@ -26,8 +26,8 @@ READ_MAX: Final = 100
 BLOCK_MS: Final = 400
 #: Seconds after which an entry that a consumer took and did not handle goes to another.
 CLAIM_S: Final = 60.0
-#: Seconds between tries while Redis is away.
-AWAY_S: Final = 0.5
+#: Seconds between tries while Redis is unreachable.
+RETRY_S: Final = 0.5
 
 Entries = list[tuple[bytes, dict[bytes, bytes]]]
 
@@ -84,7 +84,7 @@ class Follower:
                 except BrokerError as error:
                     _log.warning("not following outcomes: %s", error)
                     looked = True
-                    await asyncio.sleep(AWAY_S)
+                    await asyncio.sleep(RETRY_S)
                     continue
                 except ResponseError as error:
                     if not _is_group_gone(error):

@@ -95,7 +95,7 @@ def _site_clauses(now_ms: int, site: str, held: Sequence[str]) -> list[str]:
         clauses.append(f"site {site} is paused by a person ({paused})")
     if tripped:
         left = _length(int(float(probe)) - now_ms)
-        clauses.append(f"site {site} is tripped ({tripped}): next try in {left}")
+        clauses.append(f"site {site} is tripped ({tripped}): next probe in {left}")
     if throttled and float(throttled) > now_ms:
         left = _length(int(float(throttled)) - now_ms)
         clauses.append(f"the API throttles site {site} for {left}")

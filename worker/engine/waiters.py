@@ -76,8 +76,8 @@ class Waiters:
             Its record; None when there is no such job, or none any more.
 
         Raises:
-            BrokerUnavailableError: Redis was away when the wait began; later absences are waited
-                out.
+            BrokerUnavailableError: Redis is unreachable when the wait begins. A wait that has
+                begun goes on through an outage.
         """
         future: asyncio.Future[_Given] = asyncio.get_running_loop().create_future()
         first = job_id not in self._waiting and job_id not in self._left

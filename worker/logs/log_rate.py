@@ -1,4 +1,4 @@
-"""Lines that would come by the thousand, such as those about a Redis that is away.
+"""Lines that would come by the thousand, such as those about an unreachable Redis.
 
 At most two lines a second of one kind go through; the next one that does says how many did not.
 """
@@ -113,7 +113,7 @@ class RateLimited:
 class RateFilter(logging.Filter):
     """Limits warnings and worse of the standard library's loggers, by logger and text.
 
-    All records about a Redis that is away count as one kind, whichever part noticed. Events of
+    All records about an unreachable Redis count as one kind, whichever part noticed. Events of
     our own, whose names are in `worker.logs.events`, are not limited.
 
     Args:
@@ -133,8 +133,8 @@ class RateFilter(logging.Filter):
             return True
         if hasattr(record, "fields"):
             return True
-        away = any(_is_away(value) for value in _values(record))
-        left_out = self._lines.admit("broker" if away else f"{record.name} {record.msg}")
+        unreachable = any(_is_unreachable(value) for value in _values(record))
+        left_out = self._lines.admit("broker" if unreachable else f"{record.name} {record.msg}")
         if left_out is None:
             return False
         record.suppressed = left_out
@@ -147,7 +147,7 @@ def _values(record: logging.LogRecord) -> tuple[object, ...]:
     return (*given, raised, record.msg)
 
 
-def _is_away(value: object) -> bool:
+def _is_unreachable(value: object) -> bool:
     # dramatiq's and redis-py's are known by name, so that neither is imported for their sake.
     names = {base.__name__ for base in type(value).__mro__}
     return isinstance(value, BrokerError | ConnectionError) or bool(

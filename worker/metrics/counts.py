@@ -175,7 +175,7 @@ class Counts:
             self._count(("jobs_total", *where, outcome, error_class))
             self._time(("job_seconds", *where), duration_ms)
 
-    def lost_series(self) -> None:
+    def lost_flush(self) -> None:
         """Count a flush of the series that Redis did not take."""
         with self._lock:
             self._count(("minute_flushes_lost_total",))

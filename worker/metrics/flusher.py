@@ -18,11 +18,11 @@ from worker.engine.redis_errors import speaking_to_redis
 from worker.errors import BrokerError
 from worker.metrics.counts import Counts, Snapshot, Times
 from worker.metrics.gauges import is_cluster, redis_now_ms
-from worker.metrics.minutes import MINUTE_MS, TIMES, series_key
+from worker.metrics.minutes import MINUTE_MS, TIMES, minute_key
 
 __all__ = ["Flusher"]
 
-_log = logging.getLogger("worker.series")
+_log = logging.getLogger("worker.minutes")
 
 #: Seconds between two flushes: how old the newest figures are.
 FLUSH_S: Final = 5.0
@@ -40,7 +40,7 @@ class Flusher:
     Args:
         client: a client whose replies are bytes.
         keyspace: names of the keys.
-        figures: what is counted here.
+        counts: what is counted here.
         clock: gives this machine's Unix s; Redis time corrects it.
     """
 
@@ -48,18 +48,18 @@ class Flusher:
         self,
         client: redis.Redis,
         keyspace: Keyspace,
-        figures: Counts,
+        counts: Counts,
         *,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._client = client
         self._keyspace = keyspace
-        self._figures = figures
+        self._counts = counts
         self._clock = clock
         self._before = Snapshot()
         self._ahead_ms: int | None = None
         self._stopped = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="largesse-series", daemon=True)
+        self._thread = threading.Thread(target=self._run, name="largesse-minutes", daemon=True)
 
     def start(self) -> None:
         """Begin to flush."""
@@ -72,7 +72,7 @@ class Flusher:
 
     def flush(self) -> None:
         """Add what was counted since the last time; what Redis does not take is lost."""
-        now = self._figures.snapshot()
+        now = self._counts.snapshot()
         before, self._before = self._before, now
         changes = _changes(before, now)
         if not changes:
@@ -81,7 +81,7 @@ class Flusher:
             with speaking_to_redis():
                 self._write(changes)
         except BrokerError as error:
-            self._figures.lost_series()
+            self._counts.lost_flush()
             _log.debug("figures of some seconds are lost: %s", error)
 
     def _write(self, changes: Mapping[tuple[str, str], Mapping[str, int]]) -> None:
@@ -89,7 +89,7 @@ class Flusher:
         pipe = self._client.pipeline(transaction=False)
         keys = set()
         for (site, kind), numbers in changes.items():
-            key = series_key(self._keyspace, self._keyspace.shard_of_site(site), minute)
+            key = minute_key(self._keyspace, self._keyspace.shard_of_site(site), minute)
             keys.add(key)
             for name, number in numbers.items():
                 pipe.hincrby(key, f"{site}|{kind}|{name}", number)

@@ -1,6 +1,6 @@
-"""How deep the queue was, minute by minute, for two hours: whoever comes first writes a minute.
+"""Queue depth per minute for the last two hours. The first process in a new minute writes it.
 
-    read_queue  --record, once a minute-->  <prefix>gauges:<minute>  --read_depths-->  charts
+    read_queue  --record-->  <prefix>gauges:<minute>  --read_gauge_minutes-->  charts
 
 Workers record at their beats, an open dashboard too, so that a queue without workers shows. On
 shard 0. A minute that nobody recorded is a gap.
@@ -19,7 +19,7 @@ from worker.engine.redis_errors import speaking_to_redis
 from worker.metrics.gauges import QueueGauges, read_queue, redis_now_ms
 from worker.metrics.minutes import MINUTE_MS, MINUTES_MAX
 
-__all__ = ["Depth", "read_depths", "record_depth"]
+__all__ = ["Depth", "read_gauge_minutes", "record_depth"]
 
 #: Seconds that a minute is kept: two hours and a bit, as the series.
 KEEP_S: Final = 7_500
@@ -65,7 +65,7 @@ def record_depth(client: redis.Redis, keyspace: Keyspace, now_ms: int) -> bool:
         Whether it was this call that recorded it.
 
     Raises:
-        BrokerUnavailableError: Redis is away.
+        BrokerUnavailableError: Redis is unreachable.
     """
     key = _key(keyspace, now_ms // MINUTE_MS)
     with speaking_to_redis():
@@ -78,7 +78,7 @@ def record_depth(client: redis.Redis, keyspace: Keyspace, now_ms: int) -> bool:
     return True
 
 
-def read_depths(client: redis.Redis, keyspace: Keyspace, minutes: int = 60) -> list[Depth]:
+def read_gauge_minutes(client: redis.Redis, keyspace: Keyspace, minutes: int = 60) -> list[Depth]:
     """Read the last minutes, the current one included.
 
     Args:
@@ -90,7 +90,7 @@ def read_depths(client: redis.Redis, keyspace: Keyspace, minutes: int = 60) -> l
         The minutes that were recorded, oldest first.
 
     Raises:
-        BrokerUnavailableError: Redis is away.
+        BrokerUnavailableError: Redis is unreachable.
     """
     with speaking_to_redis():
         newest = redis_now_ms(client) // MINUTE_MS

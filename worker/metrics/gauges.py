@@ -145,7 +145,7 @@ def read_queue(client: redis.Redis, keyspace: Keyspace) -> QueueGauges:
         keyspace: names of the keys.
 
     Raises:
-        BrokerUnavailableError: Redis is away.
+        BrokerUnavailableError: Redis is unreachable.
     """
     with speaking_to_redis():
         now_ms = redis_now_ms(client)

@@ -1,6 +1,6 @@
 """The last two hours in minutes, kept in Redis by all processes together.
 
-    Counts  --Flusher, every 5 s-->  <prefix>counts:<minute>  --read_series-->  points
+    Counts  --Flusher, every 5 s-->  <prefix>counts:<minute>  --read_minutes-->  points
 
 A minute is one hash a shard: `site|kind|name` to a number. A flush that Redis does not take loses
 figures of these seconds, never a job.
@@ -20,7 +20,7 @@ from worker.engine.redis_errors import speaking_to_redis
 from worker.metrics.counts import BOUNDS_S, Times
 from worker.metrics.gauges import redis_now_ms
 
-__all__ = ["Point", "merge", "read_series", "series_key"]
+__all__ = ["Point", "merge", "minute_key", "read_minutes"]
 
 #: A histogram of nothing.
 NONE: Final = Times()
@@ -31,10 +31,10 @@ READ_MAX: Final = 500
 #: Milliseconds in a minute.
 MINUTE_MS: Final = 60_000
 #: Short names of the histograms that are kept.
-TIMES: Final = {"api_call_seconds": "api", "job_seconds": "way"}
+TIMES: Final = {"api_call_seconds": "api", "job_seconds": "total_latency"}
 
 
-def series_key(keyspace: Keyspace, shard: int, minute: int) -> str:
+def minute_key(keyspace: Keyspace, shard: int, minute: int) -> str:
     """Give the key of a minute on a shard.
 
     Args:
@@ -59,7 +59,7 @@ class Point:
         throttled: calls that were answered by 429.
         replayed: calls that were answered by an earlier answer.
         api: how long calls took.
-        way: how long jobs took from enqueue to result.
+        total_latency: how long jobs took from enqueue to result.
     """
 
     minute_ms: int
@@ -72,7 +72,7 @@ class Point:
     throttled: int = 0
     replayed: int = 0
     api: Times = NONE
-    way: Times = NONE
+    total_latency: Times = NONE
 
     @property
     def jobs(self) -> int:
@@ -94,7 +94,7 @@ class Point:
             throttled=self.throttled + other.throttled,
             replayed=self.replayed + other.replayed,
             api=self.api + other.api,
-            way=self.way + other.way,
+            total_latency=self.total_latency + other.total_latency,
         )
 
     @classmethod
@@ -111,7 +111,7 @@ class Point:
             minute_ms=minute_ms, site=site, kind=kind, outcomes=outcomes,
             attempts=counts["attempts"], retries=counts["retries"], calls=counts["calls"],
             throttled=counts["throttled"], replayed=counts["replayed"],
-            api=times["api"], way=times["way"],
+            api=times["api"], total_latency=times["total_latency"],
         )  # fmt: skip
 
 
@@ -124,7 +124,7 @@ def merge(points: Iterable[Point]) -> Point | None:
     return reduce(lambda one, two: one + two, found) if found else None
 
 
-def read_series(client: redis.Redis, keyspace: Keyspace, minutes: int = 60) -> list[Point]:
+def read_minutes(client: redis.Redis, keyspace: Keyspace, minutes: int = 60) -> list[Point]:
     """Read the last minutes, the current one included.
 
     Args:
@@ -136,7 +136,7 @@ def read_series(client: redis.Redis, keyspace: Keyspace, minutes: int = 60) -> l
         A point for each minute, site and kind in which something happened; oldest first.
 
     Raises:
-        BrokerUnavailableError: Redis is away.
+        BrokerUnavailableError: Redis is unreachable.
     """
     points: list[Point] = []
     with speaking_to_redis():
@@ -151,7 +151,7 @@ def read_series(client: redis.Redis, keyspace: Keyspace, minutes: int = 60) -> l
             lot = places[start : start + READ_MAX]
             pipe = client.pipeline(transaction=False)
             for minute, shard in lot:
-                pipe.hgetall(series_key(keyspace, shard, minute))
+                pipe.hgetall(minute_key(keyspace, shard, minute))
             for (minute, _), raw in zip(lot, pipe.execute(), strict=True):
                 points += _points(minute * MINUTE_MS, raw)
     return sorted(points, key=lambda one: (one.minute_ms, one.site, one.kind))

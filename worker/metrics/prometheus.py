@@ -68,15 +68,15 @@ class ProcessCounts(Collector):
     """What one process counted since its start.
 
     Args:
-        figures: the counts.
+        counts: the counts.
         gauges: gives the gauges of the moment: name without prefix to value.
         version: of Largesse.
     """
 
     def __init__(
-        self, figures: Counts, gauges: Callable[[], Mapping[str, float]], *, version: str
+        self, counts: Counts, gauges: Callable[[], Mapping[str, float]], *, version: str
     ) -> None:
-        self._figures = figures
+        self._counts = counts
         self._gauges = gauges
         self._version = version
 
@@ -86,7 +86,7 @@ class ProcessCounts(Collector):
 
     def collect(self) -> Iterator[Metric]:
         """Give the figures of this moment."""
-        found = self._figures.snapshot()
+        found = self._counts.snapshot()
         gauges = self._gauges()
         for name, metric in METRICS.items():
             if metric.source != "process":
@@ -130,7 +130,7 @@ class QueueReading(Collector):
         return []
 
     def collect(self) -> Iterator[Metric]:
-        """Give the state of the queue; of a Redis that is away only that it is."""
+        """Give the state of the queue; of an unreachable Redis only that it is unreachable."""
         with self._lock:  # several scrapers at once are one reading
             now = self._clock()
             if self._kept is None or now - self._kept[0] >= KEEP_S:

@@ -9,8 +9,8 @@ Every move is one script; the ids, lines and results of jobs stay what they were
 
 from __future__ import annotations
 
-from worker.operator.dead_letters import SetAside
+from worker.operator.dead_letters import DeadLetter
 from worker.operator.operator_client import OperatorClient
 from worker.operator.site_state import SiteState
 
-__all__ = ["OperatorClient", "SetAside", "SiteState"]
+__all__ = ["DeadLetter", "OperatorClient", "SiteState"]

@@ -49,7 +49,7 @@ class Audit:
         keyspace: names of the keys.
 
     Raises:
-        BrokerUnavailableError: from every method, while Redis is away.
+        BrokerUnavailableError: from every method, while Redis is unreachable.
     """
 
     def __init__(self, client: redis.Redis, keyspace: Keyspace) -> None:

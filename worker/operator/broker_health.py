@@ -46,7 +46,7 @@ def read_health(client: redis.Redis) -> BrokerHealth:
     """Ask Redis how it is.
 
     Raises:
-        BrokerUnavailableError: it is away.
+        BrokerUnavailableError: Redis is unreachable.
     """
     with speaking_to_redis():
         started = time.monotonic()

@@ -13,7 +13,7 @@ from worker.engine.keys import Keyspace
 from worker.engine.record import JobState, Record, read_records
 from worker.engine.redis_errors import speaking_to_redis
 
-__all__ = ["SetAside", "Which", "count_set_aside", "read_set_aside"]
+__all__ = ["DeadLetter", "Which", "count_dead_letters", "read_dead_letters"]
 
 Which = Literal["dead", "held"]
 
@@ -22,7 +22,7 @@ PAGE: Final = 500
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class SetAside:
+class DeadLetter:
     """A job that was set aside.
 
     Attributes:
@@ -70,7 +70,7 @@ class SetAside:
             "attempts": record.attempts if record else None,
             "orphans": record.orphans if record else None,
             "enqueued_at": record.enqueued_at_ms if record else None,
-            "set_aside_at": self.at_ms,
+            "stopped_at": self.at_ms,
             "unsure_since": record.unsure_since_ms if record else None,
         }
 
@@ -87,7 +87,9 @@ def _last_attempt(record: Record) -> Mapping[str, Any]:
     return last
 
 
-def read_set_aside(client: redis.Redis, keyspace: Keyspace, which: Which) -> Iterator[SetAside]:
+def read_dead_letters(
+    client: redis.Redis, keyspace: Keyspace, which: Which
+) -> Iterator[DeadLetter]:
     """Give the dead letters or the held jobs, oldest first within a shard.
 
     Args:
@@ -96,7 +98,7 @@ def read_set_aside(client: redis.Redis, keyspace: Keyspace, which: Which) -> Ite
         which: "dead" or "held".
 
     Raises:
-        BrokerUnavailableError: Redis is away.
+        BrokerUnavailableError: Redis is unreachable.
     """
     for shard in range(keyspace.shards):
         key, start = f"{keyspace.prefix(shard)}{which}", 0
@@ -106,13 +108,13 @@ def read_set_aside(client: redis.Redis, keyspace: Keyspace, which: Which) -> Ite
             entries = [(raw.decode(), int(score)) for raw, score in rows]
             records = read_records(client, keyspace, [one for one, _ in entries], history=True)
             for job_id, at_ms in entries:
-                yield SetAside(job_id=job_id, at_ms=at_ms, record=records[job_id])
+                yield DeadLetter(job_id=job_id, at_ms=at_ms, record=records[job_id])
             if len(entries) < PAGE:
                 break
             start += PAGE
 
 
-def count_set_aside(client: redis.Redis, keyspace: Keyspace) -> dict[str, int]:
+def count_dead_letters(client: redis.Redis, keyspace: Keyspace) -> dict[str, int]:
     """Count them: `{"dead": n, "held": n}`."""
     totals = {"dead": 0, "held": 0}
     with speaking_to_redis():

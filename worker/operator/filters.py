@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from worker.operator.dead_letters import SetAside
+from worker.operator.dead_letters import DeadLetter
 
 __all__ = ["FIELDS", "JOB_FIELDS", "Condition", "Filter", "codes_of", "parse_condition"]
 
@@ -16,7 +16,7 @@ _SHARED: Final = (
     "reason", "attempts", "orphans", "enqueued_at", "unsure_since",
 )  # fmt: skip
 #: Fields that a condition on a job that was set aside may name: those of its JSON.
-FIELDS: Final = (*_SHARED, "set_aside_at")
+FIELDS: Final = (*_SHARED, "stopped_at")
 #: Fields that a condition on any job may name.
 JOB_FIELDS: Final = (*_SHARED, "lane", "deliveries", "due_at", "deadline_at", "finished_at")
 _CONDITION: Final = re.compile(r"\s*(\w+)\s*(!=|>=|<=|=|>|<|~)(.*)", re.DOTALL)
@@ -37,7 +37,7 @@ _TESTS: Final[Mapping[str, Callable[[Any, str], bool]]] = {
 }
 _NUMBERS: Final = frozenset(
     {
-        "status", "attempts", "orphans", "deliveries", "enqueued_at", "set_aside_at",
+        "status", "attempts", "orphans", "deliveries", "enqueued_at", "stopped_at",
         "unsure_since", "due_at", "deadline_at", "finished_at",
     }
 )  # fmt: skip
@@ -114,7 +114,7 @@ class Filter:
         """Say whether it lets everything through."""
         return self == Filter()
 
-    def fits(self, one: SetAside) -> bool:
+    def fits(self, one: DeadLetter) -> bool:
         """Say whether a job is meant."""
         if self.job_ids and one.job_id not in self.job_ids:
             return False
@@ -128,9 +128,9 @@ class Filter:
             return False
         return all(condition.fits(entry) for condition in self.where)
 
-    def choose(self, jobs: Iterable[SetAside], limit: int | None) -> list[SetAside]:
+    def choose(self, jobs: Iterable[DeadLetter], limit: int | None) -> list[DeadLetter]:
         """Give those that are meant, at most `limit`."""
-        found: list[SetAside] = []
+        found: list[DeadLetter] = []
         for one in jobs:
             if limit is not None and len(found) >= limit:
                 break

@@ -17,7 +17,7 @@ from worker.engine.record import TERMINAL, JobState, Record, read_records
 from worker.engine.redis_errors import speaking_to_redis
 from worker.jobs.job import job_id_of
 from worker.operations import OPERATIONS
-from worker.operator.dead_letters import SetAside
+from worker.operator.dead_letters import DeadLetter
 from worker.operator.filters import Condition, codes_of
 from worker.operator.site_state import LANES
 
@@ -80,7 +80,7 @@ class JobQuery:
 
     def _fits_closely(self, record: Record) -> bool:
         entry = {
-            **SetAside(job_id=record.job_id, at_ms=0, record=record).as_json(),
+            **DeadLetter(job_id=record.job_id, at_ms=0, record=record).as_json(),
             "lane": record.lane,
             "deliveries": record.deliveries,
             "due_at": record.due_at_ms,
@@ -117,7 +117,7 @@ def find_jobs(
         sites: names of sites; a key is looked for in each.
 
     Raises:
-        BrokerUnavailableError: Redis is away.
+        BrokerUnavailableError: Redis is unreachable.
     """
     if query.job_id is not None or query.key is not None:
         ids = [query.job_id] if query.job_id is not None else _ids_of_key(query, sites)

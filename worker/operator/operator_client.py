@@ -15,12 +15,12 @@ from worker.engine.record import Record, read_records
 from worker.engine.redis_errors import speaking_to_redis
 from worker.engine.scripts import Scripts
 from worker.errors import ReplayRefusedError, ResultError, ResultMissingError
-from worker.metrics.gauge_minutes import Depth, read_depths, record_depth
+from worker.metrics.gauge_minutes import Depth, read_gauge_minutes, record_depth
 from worker.metrics.gauges import redis_now_ms
-from worker.metrics.minutes import Point, read_series
+from worker.metrics.minutes import Point, read_minutes
 from worker.operator.audit import Audit
 from worker.operator.broker_health import BrokerHealth, read_health
-from worker.operator.dead_letters import SetAside, Which, count_set_aside, read_set_aside
+from worker.operator.dead_letters import DeadLetter, Which, count_dead_letters, read_dead_letters
 from worker.operator.job_query import Found, JobQuery, find_jobs
 from worker.operator.payload import existing_messages, mask, read_payload
 from worker.operator.queue_state import QueueState, read_queues
@@ -41,7 +41,7 @@ class OperatorClient:
         who: name for the audit list; without one nothing is written there.
 
     Raises:
-        BrokerUnavailableError: from every method, while Redis is away.
+        BrokerUnavailableError: from every method, while Redis is unreachable.
     """
 
     def __init__(self, settings: Settings, *, who: str | None = None) -> None:
@@ -58,7 +58,7 @@ class OperatorClient:
         """Make one from environment variables; see docs/settings.md."""
         return cls(Settings.from_env(environ))
 
-    # -- looks
+    # -- reads
 
     def now_ms(self) -> int:
         """Give the time of Redis, Unix ms."""
@@ -69,21 +69,21 @@ class OperatorClient:
         """Ask Redis how it is."""
         return read_health(self._client)
 
-    def dead(self) -> Iterator[SetAside]:
+    def dead(self) -> Iterator[DeadLetter]:
         """Give the dead letters, oldest first within a shard."""
-        return read_set_aside(self._client, self._keyspace, "dead")
+        return read_dead_letters(self._client, self._keyspace, "dead")
 
-    def held(self) -> Iterator[SetAside]:
+    def held(self) -> Iterator[DeadLetter]:
         """Give the jobs held for a person, oldest first within a shard."""
-        return read_set_aside(self._client, self._keyspace, "held")
+        return read_dead_letters(self._client, self._keyspace, "held")
 
-    def set_aside(self, which: Which) -> Iterator[SetAside]:
+    def dead_letters(self, which: Which) -> Iterator[DeadLetter]:
         """Give the dead letters or the held jobs, by name of the list."""
-        return read_set_aside(self._client, self._keyspace, which)
+        return read_dead_letters(self._client, self._keyspace, which)
 
     def counts(self) -> dict[str, int]:
         """Count what is set aside: `{"dead": n, "held": n}`."""
-        return count_set_aside(self._client, self._keyspace)
+        return count_dead_letters(self._client, self._keyspace)
 
     def sites(self) -> list[SiteState]:
         """Give every site that is configured, was paused or has had jobs, by name."""
@@ -97,13 +97,13 @@ class OperatorClient:
         """Give every queue, by name."""
         return read_queues(self._client, self._keyspace)
 
-    def series(self, minutes: int = 60) -> list[Point]:
+    def minutes(self, minutes: int = 60) -> list[Point]:
         """Give what workers did in the last minutes, up to 120; oldest first."""
-        return read_series(self._client, self._keyspace, minutes)
+        return read_minutes(self._client, self._keyspace, minutes)
 
-    def depths(self, minutes: int = 60) -> list[Depth]:
+    def gauge_minutes(self, minutes: int = 60) -> list[Depth]:
         """Give how deep the queue was in the last minutes, up to 120; oldest first."""
-        return read_depths(self._client, self._keyspace, minutes)
+        return read_gauge_minutes(self._client, self._keyspace, minutes)
 
     def record_depth(self) -> None:
         """Record this minute's depth unless a worker has, so that a stopped fleet shows."""
@@ -173,7 +173,7 @@ class OperatorClient:
             for job_id in ids
         }  # fmt: skip
 
-    # -- moves
+    # -- actions
 
     def replay(self, job_id: str, *, new_key: bool = False, who: str | None = None) -> None:
         """Run a job again that failed, expired, was cancelled or is held.
@@ -194,7 +194,7 @@ class OperatorClient:
         """
         arguments = [self._window_ms(), int(new_key)]
         detail = "new key" if new_key else "same key"
-        self._move("replay", job_id, arguments, ("queued",), detail=detail, who=who)
+        self._act("replay", job_id, arguments, ("queued",), detail=detail, who=who)
 
     def discard(self, job_id: str, *, who: str | None = None) -> None:
         """Drop a dead letter for good, or end a held job as failed.
@@ -203,7 +203,7 @@ class OperatorClient:
             ReplayRefusedError: the job is neither dead nor held.
             ResultMissingError: it is not known.
         """
-        self._move("discard", job_id, self._keeping(), ("discarded",), who=who)
+        self._act("discard", job_id, self._keeping(), ("discarded",), who=who)
 
     def cancel(self, job_id: str, *, who: str | None = None) -> str:
         """Cancel a job: a waiting one at once, a running one after its attempt.
@@ -214,7 +214,7 @@ class OperatorClient:
         Raises:
             ResultMissingError: it is not known.
         """
-        return self._move("cancel", job_id, self._keeping(), None, who=who)
+        return self._act("cancel", job_id, self._keeping(), None, who=who)
 
     def pause(self, site: str, *, reason: str = "paused by hand", who: str | None = None) -> None:
         """Hand out no more jobs of a site; they stay in their lines."""
@@ -269,7 +269,7 @@ class OperatorClient:
     def _keeping(self) -> list[int]:
         return [self._settings.result_ttl_s * 1000, self._settings.stream_max_len]
 
-    def _move(
+    def _act(
         self, script: str, job_id: str, arguments: list[int], wanted: tuple[str, ...] | None,
         *, detail: str = "", who: str | None = None,
     ) -> str:  # fmt: skip

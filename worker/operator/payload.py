@@ -72,7 +72,7 @@ def read_payload(client: redis.Redis, keyspace: Keyspace, job_id: str) -> dict[s
         keeps none) or cannot be read.
 
     Raises:
-        BrokerUnavailableError: Redis is away.
+        BrokerUnavailableError: Redis is unreachable.
     """
     with speaking_to_redis():
         raw: Any = client.get(keyspace.message(job_id))

@@ -63,7 +63,7 @@ def read_queues(client: redis.Redis, keyspace: Keyspace) -> list[QueueState]:
         keyspace: names of the keys.
 
     Raises:
-        BrokerUnavailableError: Redis is away.
+        BrokerUnavailableError: Redis is unreachable.
     """
     parts: dict[str, list[QueueState]] = defaultdict(list)
     for shard in range(keyspace.shards):

@@ -67,11 +67,11 @@ def plan_replay(
         window_ms: milliseconds in which the key is relied upon after an unknown attempt.
     """
     if record is None:
-        return _refused(job_id, "Its record has gone by age. Enqueue the job again.")
+        return _refused(job_id, "Its record was dropped after its time. Enqueue the job again.")
     if record.state not in _REPLAYABLE:
         return _refused(job_id, f"It is {record.state.value}: there is nothing to replay.")
     if not has_message:
-        return _refused(job_id, "What it carries was dropped. Enqueue the job again.")
+        return _refused(job_id, "Its payload was dropped. Enqueue the job again.")
     operation = OPERATIONS.get(record.kind)
     if operation is not None and operation.repeatable:
         return _plan_read(job_id, record, new_key, now_ms, window_ms)
@@ -87,10 +87,12 @@ def _plan_read(
     if since_ms is not None and now_ms - since_ms > window_ms and not new_key:
         return _refused(
             job_id,
-            "An earlier attempt has no known outcome. It is a read, so nothing can be doubled: "
-            "replay it with a new key.",
+            "An earlier attempt has no known outcome. The call only reads, so a repeat "
+            "does no harm: replay it with a new key.",
         )
-    return _accepted(job_id, new_key, "Asked again. It is a read: nothing can be doubled.")
+    return _accepted(
+        job_id, new_key, "The call is repeated. It only reads, so a repeat does no harm."
+    )
 
 
 def _plan_sure(job_id: str, record: Record, new_key: bool, now_ms: int) -> ReplayPlan:
@@ -118,8 +120,8 @@ def _plan_unsure(
             job_id,
             new_key,
             f"Sent with a new idempotency key. An attempt of {_clock(since_ms)} has no known "
-            "outcome: a page that nobody was given may exist beside the new one. Look for it at "
-            "the site first.",
+            "outcome: a second page may exist that no app received. Look for it at the site "
+            "first.",
             may_double=True,
         )
     until_ms = since_ms + window_ms
@@ -148,7 +150,7 @@ def _accepted(job_id: str, new_key: bool, text: str, *, may_double: bool = False
         is_accepted=True,
         key="new" if new_key else "same",
         may_double=may_double,
-        text=f"{text} Attempts count from none, and a deadline it had no longer holds.",
+        text=f"{text} The attempt count starts at 0 again. The old deadline no longer applies.",
     )
 
 

@@ -147,7 +147,7 @@ def read_sites(client: redis.Redis, keyspace: Keyspace) -> list[SiteState]:
         keyspace: names of the keys.
 
     Raises:
-        BrokerUnavailableError: Redis is away.
+        BrokerUnavailableError: Redis is unreachable.
     """
     found: list[SiteState] = []
     for shard in range(keyspace.shards):

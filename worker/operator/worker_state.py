@@ -121,7 +121,7 @@ def read_workers(client: redis.Redis, keyspace: Keyspace) -> list[WorkerState]:
         keyspace: names of the keys.
 
     Raises:
-        BrokerUnavailableError: Redis is away.
+        BrokerUnavailableError: Redis is unreachable.
     """
     seen = {one.worker: one for one in read_heartbeats(client, keyspace)}
     held: dict[tuple[str, str], list[Lease]] = defaultdict(list)

@@ -34,7 +34,7 @@ __all__ = ["Caller", "register"]
 RESULT_TTL_MAX_MS: Final = 31 * 86_400_000
 
 
-#: Classes of errors that, many in a row, say that the site is away.
+#: Classes of errors that, many in a row, say that the site is unavailable.
 FAILING_CLASSES: Final = frozenset({"ambiguous", "not_sent", "unavailable"})
 #: Calls at the same time where the worker does not say: more than it has threads.
 CONNECTIONS: Final = 1024
@@ -47,7 +47,7 @@ class Caller:
         settings: sites, policies, bounds.
         client: the API client; made from the settings when None.
         connections: most calls at the same time.
-        figures: where attempts and calls are counted.
+        counts: where attempts and calls are counted.
         rng: source of jitter.
     """
 
@@ -57,7 +57,7 @@ class Caller:
         *,
         client: Client | None = None,
         connections: int = CONNECTIONS,
-        figures: Counts | None = None,
+        counts: Counts | None = None,
         rng: random.Random | None = None,
     ) -> None:
         self.settings = settings
@@ -70,8 +70,8 @@ class Caller:
         self._rng = rng or random.Random()
         self._policies = {kind: settings.policy(kind) for kind in OPERATIONS}
         #: What was counted since the start of the process.
-        self.figures = figures or Counts(sites=settings.sites, kinds=OPERATIONS)
-        self._log = JobLog(self.figures)
+        self.counts = counts or Counts(sites=settings.sites, kinds=OPERATIONS)
+        self._log = JobLog(self.counts)
 
     async def call(
         self, operation: Operation, payload: Mapping[str, Any], options: Mapping[str, Any]

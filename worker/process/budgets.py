@@ -18,8 +18,8 @@ __all__ = ["BudgetKeeper", "budget_of", "key_mark_of", "rate_of"]
 
 #: Seconds between two writings: a Redis that lost everything learns its limits again.
 REPEAT_S: Final = 5.0
-#: Seconds until the next try while Redis is away.
-AWAY_S: Final = 1.0
+#: Seconds until the next try while Redis is unreachable.
+RETRY_S: Final = 1.0
 #: A site's burst is this part of its rate: 3 calls at 150 a minute.
 BURST_PART: Final = 50
 
@@ -95,7 +95,7 @@ class BudgetKeeper(Middleware):
         self._stopped.set()
 
     def _keep(self, broker: Broker, written: bool) -> None:
-        while not self._stopped.wait(REPEAT_S if written else AWAY_S):
+        while not self._stopped.wait(REPEAT_S if written else RETRY_S):
             written = self._write(broker)
 
     def _write(self, broker: Broker) -> bool:

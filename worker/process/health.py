@@ -42,7 +42,7 @@ class Health:
 
     Args:
         silence_s: gives the seconds since the slowest consumer last heard from Redis.
-        is_away: says whether Redis is away.
+        is_unreachable: says whether Redis is unreachable.
         is_stopping: says whether the process was told to end.
         clock: gives seconds that never go back.
     """
@@ -51,12 +51,12 @@ class Health:
         self,
         *,
         silence_s: Callable[[], float],
-        is_away: Callable[[], bool],
+        is_unreachable: Callable[[], bool],
         is_stopping: Callable[[], bool] = lambda: False,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.silence_s = silence_s
-        self._is_away = is_away
+        self._is_unreachable = is_unreachable
         self._is_stopping = is_stopping
         self._clock = clock
         self._beaten: float | None = None
@@ -74,7 +74,7 @@ class Health:
             self._beat.cancel()
 
     def live(self) -> Verdict:
-        """Judge whether the process should go on; a Redis that is away is no reason to end it."""
+        """Judge whether the process should go on; an unreachable Redis is no reason to end it."""
         beaten = self._beaten
         still_s = 0.0 if beaten is None else self._clock() - beaten
         if still_s > LIVE_S:
@@ -88,8 +88,8 @@ class Health:
             return live
         if self._is_stopping():
             return Verdict(False, "stopping")
-        if self._is_away():
-            return Verdict(False, "Redis is away")
+        if self._is_unreachable():
+            return Verdict(False, "Redis is unreachable")
         silence_s = self.silence_s()
         if silence_s > READY_S:
             return Verdict(False, f"nothing heard from Redis for {silence_s:.0f} s")

@@ -25,7 +25,7 @@ from worker.metrics.gauges import redis_now_ms
 
 __all__ = ["BEAT_S", "LOST_S", "Heartbeat", "Seen", "read_heartbeats"]
 
-_log = logging.getLogger("worker.presence")
+_log = logging.getLogger("worker.heartbeat")
 
 #: Seconds between two words of a worker.
 BEAT_S: Final = 5.0
@@ -100,7 +100,7 @@ class Heartbeat:
         self._beside = beside
         self._started = time.monotonic()
         self._stopped = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="largesse-presence", daemon=True)
+        self._thread = threading.Thread(target=self._run, name="largesse-heartbeat", daemon=True)
 
     def start(self) -> None:
         """Begin to tell."""
@@ -142,7 +142,7 @@ class Heartbeat:
             with speaking_to_redis():
                 do()
         except BrokerError as error:
-            _log.debug("a word of presence is lost: %s", error)
+            _log.debug("a heartbeat is lost: %s", error)
 
     def _run(self) -> None:
         self.beat()
@@ -159,7 +159,7 @@ def read_heartbeats(client: redis.Redis, keyspace: Keyspace) -> list[Seen]:
         keyspace: names of the keys.
 
     Raises:
-        BrokerUnavailableError: Redis is away.
+        BrokerUnavailableError: Redis is unreachable.
     """
     prefix = keyspace.prefix(0)
     with speaking_to_redis():

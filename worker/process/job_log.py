@@ -52,14 +52,14 @@ class JobLog:
     """Writes the lines of jobs through `logging`.
 
     Args:
-        figures: where they are counted; nowhere when None.
+        counts: where they are counted; nowhere when None.
         clock: gives seconds that never go back; limits the lines about a site.
     """
 
     def __init__(
-        self, figures: Counts | None = None, *, clock: Callable[[], float] = time.monotonic
+        self, counts: Counts | None = None, *, clock: Callable[[], float] = time.monotonic
     ) -> None:
-        self._figures = figures or Counts(sites=(), kinds=())
+        self._counts = counts or Counts(sites=(), kinds=())
         self._log = logging.getLogger("worker.job")
         self._site_lines = LinesPerSecond(clock=clock)
 
@@ -71,7 +71,7 @@ class JobLog:
             attempt: its number, 1 = first.
             waited_ms: ms since the job was enqueued.
         """
-        self._figures.started(job.site, job.kind, attempt=attempt, waited_ms=waited_ms)
+        self._counts.started(job.site, job.kind, attempt=attempt, waited_ms=waited_ms)
         if self._log.isEnabledFor(logging.DEBUG):
             more: dict[str, Any] = {
                 "message_id": job.job_id,
@@ -103,7 +103,7 @@ class JobLog:
             error: what was raised instead of an answer.
         """
         error_class = None if error is None else error_class_of(error)
-        self._figures.called(
+        self._counts.called(
             job.site, job.kind, outcome=error_class or "succeeded",
             code=error.api_error_code if isinstance(error, ApiError) else None,
             replayed=replayed or bool(getattr(error, "replayed", False)), duration_ms=duration_ms,
@@ -130,7 +130,7 @@ class JobLog:
             duration_ms: ms since the job was enqueued.
             replayed: True when the answer was a replay.
         """
-        self._figures.attempted(job.site, job.kind, "succeeded")
+        self._counts.attempted(job.site, job.kind, "succeeded")
         more = {"attempts": attempts, "duration_ms": duration_ms, "replayed": replayed}
         emit(self._log, events.JOB_SUCCEEDED, **job.fields(), **more)
 
@@ -157,7 +157,7 @@ class JobLog:
             logging.INFO,
         )
         if error is not None:
-            self._figures.attempted(job.site, job.kind, event.removeprefix("job."))
+            self._counts.attempted(job.site, job.kind, event.removeprefix("job."))
         given = {
             "attempt": attempt,
             "attempts": attempt,

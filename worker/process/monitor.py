@@ -41,12 +41,12 @@ class Monitor(Middleware):
 
     Args:
         settings: port and address; Redis.
-        figures: what the actors count.
+        counts: what the actors count.
     """
 
-    def __init__(self, settings: Settings, figures: Counts) -> None:
+    def __init__(self, settings: Settings, counts: Counts) -> None:
         self._settings = settings
-        self._figures = figures
+        self._counts = counts
         self._flusher: Flusher | None = None
         self._heartbeat: Heartbeat | None = None
         self._port: Port | None = None
@@ -68,7 +68,7 @@ class Monitor(Middleware):
     def before_worker_boot(self, broker: Broker, worker: Any) -> None:
         """Open the port, if there is to be one, begin to flush and to tell."""
         assert isinstance(broker, EngineBroker)  # noqa: S101 - added by main.build alone
-        self._flusher = Flusher(broker.client, broker.keyspace, self._figures)
+        self._flusher = Flusher(broker.client, broker.keyspace, self._counts)
         self._flusher.start()
         health = self._health = _health_of(broker, worker)
         if isinstance(worker, AsyncWorker):
@@ -95,7 +95,7 @@ class Monitor(Middleware):
             self._reader.close()
 
     def _count(self, message: Delivery, outcome: str, error_class: str) -> None:
-        self._figures.ended(
+        self._counts.ended(
             message.site, message.actor_name, outcome=outcome, error_class=error_class,
             duration_ms=message.now_ms() - message.enqueued_at_ms,
         )  # fmt: skip
@@ -112,7 +112,7 @@ class Monitor(Middleware):
         # A client of its own and of little patience: a scrape must not wait for long.
         self._reader = connect(self._settings.redis, PRODUCER)
         metrics = Metrics(
-            ProcessCounts(self._figures, gauges, version=__version__),
+            ProcessCounts(self._counts, gauges, version=__version__),
             QueueReading(self._reader, broker.keyspace),
         )
         self._port = Port(
@@ -127,7 +127,7 @@ def _health_of(broker: EngineBroker, worker: Any) -> Health:
     on_loop = isinstance(worker, AsyncWorker)
     return Health(
         silence_s=worker.silence_s if on_loop else broker.silence_s,
-        is_away=broker.outage.is_lasting,
+        is_unreachable=broker.outage.is_lasting,
         is_stopping=worker.is_stopping if on_loop else lambda: False,
     )
 

@@ -90,8 +90,8 @@ def _check_scripts(client: redis.Redis) -> Check:
             client.eval("return 1", 0)
             loaded = sum(map(bool, client.script_exists(*hashes)))
     except (BrokerError, redis.exceptions.ResponseError):
-        remedy = "Let the user run scripts (ACL: +@scripting); without them nothing works."
-        return Check("scripts", "fail", "Redis lets nobody run scripts here", remedy)
+        remedy = "Let the user run scripts (ACL: +@scripting): Largesse cannot work without them."
+        return Check("scripts", "fail", "this user may not run scripts", remedy)
     found = f"{loaded} of {len(hashes)} of this version are loaded"
     return Check("scripts", "ok", found + ("" if loaded == len(hashes) else "; the rest on use"))
 
@@ -123,7 +123,7 @@ def _check_persistence(info: Info) -> Check:
     if info.get("rdb_last_bgsave_status", "ok") != "ok":
         failed.append("rdb_last_bgsave_status")
     if failed:
-        remedy = "Look into the server's log and its disk: jobs may be refused (MISCONF)."
+        remedy = "Look at the server's log and its disk: Redis may refuse jobs (MISCONF)."
         return Check("persistence", "fail", f"the last write failed ({failed[0]})", remedy)
     if not aof:
         remedy = "Set appendonly yes: without it a restart of Redis loses accepted jobs."
@@ -148,12 +148,12 @@ def _check_memory(info: Info) -> Check:
     found = f"{found} of {limit / 1e6:.1f} MB ({share:.0%})"
     if share < MEMORY_WARNS_AT:
         return Check("memory", "ok", found)
-    remedy = "Give it more memory (maxmemory): when it is full every new job is refused."
+    remedy = "Give it more memory (maxmemory): a full Redis refuses every new job."
     return Check("memory", "fail" if share >= MEMORY_FAILS_AT else "warn", found, remedy)
 
 
 def _check_clock(ahead_s: float) -> Check:
     found = f"Redis is {abs(ahead_s) * 1000:.0f} ms {'ahead' if ahead_s > 0 else 'behind'}"
     if abs(ahead_s) > CLOCK_WARNS_S:
-        return Check("clock", "warn", found, "Set both clocks by NTP: times in logs would lie.")
+        return Check("clock", "warn", found, "Set both clocks by NTP: times in logs are wrong.")
     return Check("clock", "ok", found)

@@ -20,8 +20,8 @@ _log = logging.getLogger("worker.broker")
 
 #: The checks of the doctor that tell whether accepted jobs are safe.
 _TELLING: Final = ("eviction", "persistence", "role")
-#: Seconds until the next look while Redis is away.
-AWAY_S: Final = 2.0
+#: Seconds until the next look while Redis is unreachable.
+RETRY_S: Final = 2.0
 
 
 class ServerCheck(Middleware):
@@ -50,7 +50,7 @@ class ServerCheck(Middleware):
                 found = list(check_redis(client, str(self._settings.redis)))
                 if len(found) > 1:  # it answered
                     break
-                self._stopped.wait(AWAY_S)
+                self._stopped.wait(RETRY_S)
             else:
                 return
         finally:

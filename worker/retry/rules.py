@@ -200,7 +200,7 @@ def _not_sent(case: _Case) -> Decision:
     return Decision(
         action="retry",
         error_class="not_sent",
-        why="the request did not leave",
+        why="the request was not sent",
         delay_ms=max(FLOOR_MS, round(case.rng.uniform(0, ceiling))),
     )
 
@@ -221,7 +221,7 @@ def _throttled(error: ThrottledError, case: _Case) -> Decision:
 
 def _unavailable(error: UnavailableError, case: _Case) -> Decision:
     told = _retry_after_ms(error, UNAVAILABLE_RETRY_AFTER_MAX_MS)
-    why = f"the site is away: {error}"
+    why = f"the site is unavailable: {error}"
     if error.api_error_code in MAINTENANCE_CODES:
         # Every call of the site would be told the same: one now and then asks for all.
         tripped = _tripped(error.api_error_code or "", why)

@@ -41,7 +41,7 @@ DEFAULT_GRACE_S: Final = 25.0
 DEFAULT_LEASE_MS: Final = 15_000
 #: Deliveries without an ending after which a job is buried: it killed its worker each time.
 DEFAULT_MAX_DELIVERIES: Final = 3
-#: Seconds to a connection: past this the address is wrong or away.
+#: Seconds to a connection: past this the address is wrong or unreachable.
 DEFAULT_CONNECT_TIMEOUT_S: Final = 5.0
 #: Seconds for one whole attempt, also against an answer that drips.
 DEFAULT_ATTEMPT_TIMEOUT_S: Final = 30.0
@@ -91,8 +91,9 @@ VARIABLES: Final[tuple[Variable, ...]] = (
         unit="shards",
         low=1,
         high=1024,
-        reason="one is one small Redis; the number must be the same everywhere and stay as it is "
-        "while jobs are queued",
+        reason="number of parts that a Cluster may place on different nodes; keep it the same "
+        "in every "
+        "process, and do not change it while jobs are queued",
     ),
     Variable(
         name="LARGESSE_REQUEST_CONTEXT",
@@ -100,8 +101,9 @@ VARIABLES: Final[tuple[Variable, ...]] = (
         kind="choice",
         default=DEFAULT_REQUEST_CONTEXT,
         choices=("strict", "relaxed"),
-        reason="strict demands all four members as the documentation does, so that a job that is "
-        "accepted is always legal",
+        reason="strict requires all four members of a request context, as the API's "
+        "documentation does; "
+        "relaxed requires none",
     ),
     Variable(
         name="LARGESSE_WINDOW_MINUTES",
@@ -111,8 +113,9 @@ VARIABLES: Final[tuple[Variable, ...]] = (
         unit="minutes",
         low=0.01,
         high=_REFERENCE_WINDOW_MINUTES,
-        reason="the API honours a key for 30 minutes from the first delivery; five are kept back "
-        "for clocks, connections and the attempt itself",
+        reason="how long a key may be sent again; the API honours it for 30 minutes, and 5 "
+        "minutes "
+        "are left for clock differences, connections and the attempt itself",
     ),
     Variable(
         name="LARGESSE_ON_AMBIGUOUS",
@@ -120,8 +123,8 @@ VARIABLES: Final[tuple[Variable, ...]] = (
         kind="choice",
         default=DEFAULT_ON_AMBIGUOUS,
         choices=("hold", "reissue"),
-        reason="what becomes of a gift whose outcome is unknown after the window: a person "
-        "decides, or a new key and a possible orphan page",
+        reason="what happens to a gift whose outcome is unknown after the window: hold = a person "
+        "decides; reissue = it is sent with a new key, and an orphan page may exist",
     ),
     Variable(
         name="LARGESSE_RESULT_TTL_S",
@@ -130,7 +133,8 @@ VARIABLES: Final[tuple[Variable, ...]] = (
         default=DEFAULT_RESULT_TTL_S,
         unit="s",
         low=60,
-        reason="results without a page are kept a week: a Friday's failure is there on Monday",
+        reason="how long results without a page are kept: a week, so Friday's failures are "
+        "there on Monday",
     ),
     Variable(
         name="LARGESSE_RESULT_MARGIN_S",
@@ -138,8 +142,9 @@ VARIABLES: Final[tuple[Variable, ...]] = (
         kind="int",
         default=DEFAULT_RESULT_MARGIN_S,
         unit="s",
-        reason="a result is kept this long after its page expired, so that an app can tell "
-        "expired from unknown",
+        reason="how long a result is kept after its page expires, so that an app can tell an "
+        "expired "
+        "page from an unknown job",
     ),
     Variable(
         name="LARGESSE_STREAM_MAX_LEN",
@@ -148,7 +153,7 @@ VARIABLES: Final[tuple[Variable, ...]] = (
         default=DEFAULT_STREAM_MAX_LEN,
         unit="entries",
         low=100,
-        reason="of each result stream; about 1 KiB each, so 100 MiB at most",
+        reason="most entries of each result stream; an entry has about 1 KiB, so 100 MiB at most",
     ),
     Variable(
         name="LARGESSE_GRACE_S",
@@ -157,7 +162,8 @@ VARIABLES: Final[tuple[Variable, ...]] = (
         default=DEFAULT_GRACE_S,
         unit="s",
         high=3600,
-        reason="for running calls at shutdown; below the 30 s after which most supervisors kill",
+        reason="how long running calls may take to end at shutdown; most supervisors kill after "
+        "30 s",
     ),
     Variable(
         name="LARGESSE_LEASE_MS",
@@ -167,8 +173,8 @@ VARIABLES: Final[tuple[Variable, ...]] = (
         unit="ms",
         low=300,
         high=600_000,
-        reason="a worker that is silent for so long loses its jobs to others; renewed three "
-        "times in it",
+        reason="a worker that is silent for this long loses its jobs to other workers; a lease is "
+        "renewed three times in this time",
     ),
     Variable(
         name="LARGESSE_MAX_DELIVERIES",
@@ -178,8 +184,9 @@ VARIABLES: Final[tuple[Variable, ...]] = (
         unit="deliveries",
         low=1,
         high=100,
-        reason="a job that ended its worker three times is buried before it ends the fleet; it "
-        "gets twice as many while workers die anyway",
+        reason="a job whose worker died this many times becomes a dead letter; the number is "
+        "doubled "
+        "while workers also die without it",
     ),
     Variable(
         name="LARGESSE_CONNECT_TIMEOUT_S",
@@ -189,7 +196,9 @@ VARIABLES: Final[tuple[Variable, ...]] = (
         unit="s",
         low=0.01,
         high=300,
-        reason="past this an address is wrong or away, and nothing was sent",
+        reason="time to open a connection; after that the address is wrong or unreachable, and "
+        "nothing "
+        "was sent",
     ),
     Variable(
         name="LARGESSE_ATTEMPT_TIMEOUT_S",
@@ -199,7 +208,7 @@ VARIABLES: Final[tuple[Variable, ...]] = (
         unit="s",
         low=0.01,
         high=300,
-        reason="for one whole attempt, also against an answer that drips",
+        reason="time for one whole attempt, also when the answer arrives byte by byte",
     ),
     Variable(
         name="LARGESSE_MAX_BODY_BYTES",
@@ -209,14 +218,16 @@ VARIABLES: Final[tuple[Variable, ...]] = (
         unit="bytes",
         low=1024,
         high=1 << 30,
-        reason="of an answer that are read, after decompression; real ones have some kB",
+        reason="most bytes of an answer, after decompression; real answers have a few kB",
     ),
     Variable(
         name="LARGESSE_OFFERS_IDEMPOTENCY_KEY",
         field="offers_idempotency_key",
         kind="bool",
         default=DEFAULT_OFFERS_IDEMPOTENCY_KEY,
-        reason="whether offers carry the key too: they are a read, and the API documents none",
+        reason="true sends the key with offers too; offers are a read, and the API documents no "
+        "key "
+        "for them",
     ),
     Variable(
         name="LARGESSE_SHARE_OFFERS_S",
@@ -226,8 +237,9 @@ VARIABLES: Final[tuple[Variable, ...]] = (
         unit="s",
         low=0,
         high=3600,
-        reason="in which equal requests for offers without a key are one job and one call; "
-        "0: never",
+        reason="time in which equal requests for offers without a key become one job and one "
+        "call; "
+        "0 = never",
     ),
     Variable(
         name="LARGESSE_LOG_FORMAT",
@@ -235,7 +247,7 @@ VARIABLES: Final[tuple[Variable, ...]] = (
         kind="choice",
         default=DEFAULT_LOG_FORMAT,
         choices=("json", "console"),
-        reason="machines read a worker's log first",
+        reason="json for log collectors, console for a terminal",
     ),
     Variable(
         name="LARGESSE_LOG_LEVEL",
@@ -243,7 +255,7 @@ VARIABLES: Final[tuple[Variable, ...]] = (
         kind="choice",
         default=DEFAULT_LOG_LEVEL,
         choices=("debug", "info", "warning", "error"),
-        reason="one line or two for a job, none for each step of a library",
+        reason="info writes one or two lines for a job and none for the steps of libraries",
     ),
     Variable(
         name="LARGESSE_METRICS_PORT",
@@ -252,15 +264,16 @@ VARIABLES: Final[tuple[Variable, ...]] = (
         default=DEFAULT_METRICS_PORT,
         unit="port",
         high=65_535,
-        reason="TCP port for metrics and health of the first worker process; the others take the "
-        "ports after it; 0 = none",
+        reason="TCP port for metrics and health of the first worker process; the other "
+        "processes use "
+        "the next ports; 0 = none",
     ),
     Variable(
         name="LARGESSE_METRICS_HOST",
         field="metrics_host",
         default=DEFAULT_METRICS_HOST,
         pattern=r"[A-Za-z0-9_.:-]{1,255}",
-        reason="address that these ports listen on; 0.0.0.0 lets a scraper on another machine in",
+        reason="address on which these ports listen; 0.0.0.0 lets another machine scrape them",
     ),
     Variable(
         name="LARGESSE_TRACES",
@@ -269,13 +282,14 @@ VARIABLES: Final[tuple[Variable, ...]] = (
         default=DEFAULT_TRACES,
         choices=("off", "otlp"),
         reason="otlp sends the spans of workers over OTLP/HTTP, as the OTEL_EXPORTER_OTLP "
-        "variables say; needs the extra otel",
+        "variables "
+        "configure it; needs the extra otel",
     ),
     Variable(
         name="LARGESSE_SENTRY_DSN",
         field="sentry_dsn",
         pattern=r"[\x21-\x7e]{1,500}",
-        reason="where workers send their errors, scrubbed; needs the extra sentry",
+        reason="where workers send their errors, without private values; needs the extra sentry",
     ),
 )
 
@@ -283,13 +297,14 @@ SITE_VARIABLES: Final[tuple[Variable, ...]] = (
     Variable(
         name="CHARGEBEE_API_URL",
         field="api_url",
-        reason="origin of every operation, for a stand-in; the documentation's address if not set",
+        reason="scheme, host and port for every operation, for a stand-in; not set = the site's "
+        "own address",
     ),
     Variable(
         name="CHARGEBEE_DOMAIN",
         field="domain",
         default=site.DEFAULT_DOMAIN,
-        reason="the only environment that the API's description lists",
+        reason="end of the site's host name; the API's description lists only this one",
     ),
     Variable(
         name="CHARGEBEE_RATE_PER_MINUTE",
@@ -297,7 +312,7 @@ SITE_VARIABLES: Final[tuple[Variable, ...]] = (
         kind="int",
         default=site.DEFAULT_RATE_PER_MINUTE,
         unit="calls per minute",
-        reason="test sites and the smallest plan have 150; calls above the limit get a live site "
+        reason="test sites and the smallest plan allow 150; calls above the limit get a live site "
         "flagged; 0 = no limit",
     ),
     Variable(
@@ -306,15 +321,29 @@ SITE_VARIABLES: Final[tuple[Variable, ...]] = (
         kind="int",
         default=site.DEFAULT_MAX_IN_FLIGHT,
         unit="calls",
-        reason="half of what the API published for test sites; 0 = no limit",
+        reason="calls at the same moment; half of what the API allows on test sites; 0 = no limit",
     ),
 )
 
 _RETRY_COLUMNS: Final = (
-    ("MAX_ATTEMPTS", "max_attempts", "attempts", 1, 100, "those that burn, the first included"),
-    ("BASE_MS", "base_ms", "ms", 1, 3_600_000, "ceiling of the first wait; doubles each time"),
-    ("CAP_MS", "cap_ms", "ms", 1, 86_400_000, "ceiling of every wait"),
-    ("HORIZON_S", "horizon_ms", "s", 1, 2_592_000, "from due to the start of the last attempt"),
+    (
+        "MAX_ATTEMPTS",
+        "max_attempts",
+        "attempts",
+        1,
+        100,
+        "most attempts that count, the first included",
+    ),
+    ("BASE_MS", "base_ms", "ms", 1, 3_600_000, "longest first wait; doubles each time"),
+    ("CAP_MS", "cap_ms", "ms", 1, 86_400_000, "longest wait"),
+    (
+        "HORIZON_S",
+        "horizon_ms",
+        "s",
+        1,
+        2_592_000,
+        "time from the due time to the start of the last attempt",
+    ),
 )
 
 

@@ -28,7 +28,7 @@ if (live) {
     say("");
     if (!paused) refresh(JSON.parse(event.data));
   });
-  source.addEventListener("away", (event) => say(JSON.parse(event.data) + "; trying again."));
+  source.addEventListener("unreachable", (event) => say(JSON.parse(event.data) + "; trying again."));
   source.addEventListener("bye", (event) => {
     source.close();
     say(JSON.parse(event.data));

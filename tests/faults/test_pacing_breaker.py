@@ -15,7 +15,7 @@ from rig.world import World
 
 from worker.settings import Settings
 
-#: Failures in a row that shut the gate, and the s to the first probe and between probes.
+#: Failures in a row that trip the breaker, and the s to the first probe and between probes.
 FAILURES_MAX, FIRST_PROBE_S, PROBE_MAX_S = 10, 15, 60
 #: Calls that a refused key may cost, and s after which a site counts as not seen to work.
 REFUSED_MAX, RAMP_S = 5, 30
@@ -59,7 +59,7 @@ def _is_flowing(tenants: Tenants, site: str) -> bool:
 
 
 @pytest.mark.timeout(1200)
-def test_storm_of_500s_shuts_the_gate(world: World, figures: Counts) -> None:
+def test_storm_of_500s_trip_the_breaker(world: World, figures: Counts) -> None:
     """T16: 100 % 503, then 50 % 500: ten failures, then probes alone; drains after, none lost."""
     n = 5_000 if world.full else 200
     minutes = 5
@@ -105,7 +105,7 @@ def test_storm_of_500s_shuts_the_gate(world: World, figures: Counts) -> None:
         "T16",
         "503, then half 500",
         calls_a_minute=RATE,
-        failures_until_the_gate_shut=failures,
+        failures_until_tripped=failures,
         probes=probes,
         probed_for_s=round(passed_s),
         calls_that_got_a_500=sum(one["status"] == 500 for one in tenants.requests("sick")),
