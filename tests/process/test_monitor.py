@@ -201,8 +201,8 @@ def test_stuck_worker_goes_down(system: System, free_port: int, number: signal.S
     until(lambda: ask(free_port, "/readyz")[0] == 200, timeout_s=20)
     system.producer().gift_checkout({}).result(20)
     worker.send(number)
-    waiting = system.producer().gift_checkout({})
     until(lambda: ask(free_port, "/readyz")[0] == 503, what="the stuck one to be unready")
+    waiting = system.producer().gift_checkout({})
     with system.redis() as client:
 
         def state() -> str:
