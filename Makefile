@@ -38,10 +38,10 @@ demo: $(DEMO_STAMP) ## broker, sandbox, two workers and 24 jobs, from start to e
 	@$(BIN)/largesse demo
 
 test: $(STAMP) ## the whole test suite, side by side on the cores of this machine
-	$(BIN)/python -m pytest -n auto
+	$(BIN)/python -m pytest -n auto --dist worksteal
 
 test-quick: $(STAMP) ## the tests that start no process: under a minute
-	$(BIN)/python -m pytest -n auto -m "not process"
+	$(BIN)/python -m pytest -n auto --dist worksteal -m "not process"
 
 dist: $(STAMP) ## build a wheel into dist/
 	rm -rf build/lib dist
