@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from rig.sandbox import SandboxServer
 from rig.system import System
+from rig.waiting import until
 
 from worker import (
     AsyncProducer,
@@ -20,6 +21,7 @@ from worker import (
     ResultTimeoutError,
     Settings,
 )
+from worker.engine.record import TERMINAL
 
 GIFT = {"subscription_items": [{"item_price_id": "basic-USD-monthly"}]}
 OFFER = {
@@ -184,7 +186,8 @@ def test_every_outcome_is_on_the_stream(running: System) -> None:
     producer = running.producer()
     jobs: list[JobHandle] = [producer.gift_checkout(GIFT, key=f"k{n}") for n in range(5)]
     jobs += [producer.gift_checkout(REJECTED), producer.personalized_offer(OFFER)]
-    seen = {result.job_id: result for result in producer.results.follow("billing", timeout=3)}
+    until(lambda: all(job.state() in TERMINAL for job in jobs), what="the endings")
+    seen = {result.job_id: result for result in producer.results.follow("billing", timeout=1)}
     assert seen.keys() == {job.id for job in jobs}
     assert sum(result.state is JobState.FAILED for result in seen.values()) == 1
     with ResultReader(Settings.from_env(running.environ)) as reader:

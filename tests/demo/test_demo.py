@@ -122,13 +122,13 @@ def words_of(pid: int) -> list[str]:
         return []
 
 
-def test_stage_leaves_no_files() -> None:
+def test_stage_leaves_no_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The folder of a stage goes with it."""
-    before = set(Path(tempfile.gettempdir()).glob("largesse-*"))
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     with Stage(processes=1) as stage:
         stage.check()
-        assert set(Path(tempfile.gettempdir()).glob("largesse-*")) - before
-    assert not set(Path(tempfile.gettempdir()).glob("largesse-*")) - before
+        assert list(tmp_path.glob("largesse-*"))
+    assert not list(tmp_path.glob("largesse-*"))
 
 
 def test_child_that_ends_tells_its_last_output(tmp_path: Path) -> None:

@@ -114,3 +114,19 @@ def test_tls_reaches_the_server_and_checks_it(tmp_path: Path, spawn: Any, free_p
     refused(f"rediss://127.0.0.1:{free_port}/0?ssl_ca_certs={certificate}")
     refused(f"rediss://localhost:{free_port}/0")
     refused(f"redis://localhost:{free_port}/0")
+
+
+def test_connection_that_two_tasks_find_broken_is_opened_once(redis_server: RedisServer) -> None:
+    """A listener and a subscriber that open their connection together leave no second socket."""
+
+    async def sockets() -> int:
+        client = connect_async(f"redis://127.0.0.1:{redis_server.port}/0", WORKER)
+        connection = client.connection_pool.make_connection()
+        try:
+            await asyncio.gather(*(connection.connect() for _ in range(3)))
+            return len(await client.client_list())
+        finally:
+            await connection.disconnect()
+            await client.aclose()
+
+    assert asyncio.run(sockets()) == 2  # the connection, and the one that counts

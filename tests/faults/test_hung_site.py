@@ -94,8 +94,9 @@ def _measure(tenants: Tenants, case: Case, figures: Counts, name_of_case: str) -
     }
     size = "full" if world.full else "quick"
     figures.note("T36", name_of_case, n=3 * n, size=size, **measured)
-    # With 60 jobs the p99 is the slowest one: a busy machine may take a quarter second of it.
-    spare_ms = 0 if world.full else 250
+    # With 60 jobs the p99 is the slowest one: a busy machine may take two seconds of it. Without
+    # the bulkhead none of these jobs ends in eight.
+    spare_ms = 0 if world.full else 2_000
     bound_ms = TIMES_MAX * measured["alone_p99_ms"] + spare_ms
     assert measured["beside_p99_ms"] <= bound_ms, measured
     assert measured["later_p99_ms"] <= bound_ms, measured

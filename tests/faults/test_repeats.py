@@ -11,6 +11,7 @@ import pytest
 from rig.figures import Counts
 from rig.processes import ROOT
 from rig.producing import GIFT
+from rig.waiting import until
 from rig.world import World
 
 from worker import Producer
@@ -45,19 +46,22 @@ def test_repeated_enqueues_make_one_job(world: World, figures: Counts) -> None:
 def test_lapsed_leases_under_living_workers_end_once(world: World, figures: Counts) -> None:
     """T23: two workers run the same job at once, again and again: one outcome, one page."""
     n = 400 if world.full else 60
-    world.api.admin.set(latency_ms=300, concurrent_duplicate="wait")
+    world.api.admin.set(latency_ms=1_000, concurrent_duplicate="wait")
     fleet = world.started(env=world.env(LARGESSE_MAX_DELIVERIES=100), size=3, concurrency=8)
     world.produce(n)
     leases = "{largesse:0}:q:chargebee:leases"
-    for _ in range(8):
-        time.sleep(0.25)
+
+    def replayed() -> int:
+        return sum(one["replayed"] for one in world.api.admin.requests())
+
+    def let_lapse() -> bool:
         for job_id in world.client.zrange(leases, 0, -1):
             world.client.zadd(leases, {job_id: 1}, xx=True)
+        return replayed() > n / 20
+
+    until(let_lapse, every_s=0.25, timeout_s=60, what="calls of two workers for one job")
     world.wait(timeout_s=120)
-    time.sleep(0.5)
-    twice = sum(one["replayed"] for one in world.api.admin.requests())
-    world.judge(figures, "T23", "two workers, one lease", calls_replayed=twice)
-    assert twice > 0
+    world.judge(figures, "T23", "two workers, one lease", calls_replayed=replayed())
     assert not fleet.deaths
 
 

@@ -5,6 +5,7 @@ redis-py's classes are extended: these functions give a subclass of the class it
 
 from __future__ import annotations
 
+import asyncio
 import ssl
 import time
 from contextlib import contextmanager
@@ -177,6 +178,8 @@ class _ForLoops(_Kept):
     """The parts of redis-py's connection for asyncio that are ours."""
 
     _address: str | None = None
+    _turn: asyncio.Lock | None = None
+    _opener: asyncio.Task[Any] | None = None
 
     async def connect(self) -> None:
         if self.note_use(self.is_connected):
@@ -184,11 +187,20 @@ class _ForLoops(_Kept):
         await super().connect()
 
     async def connect_check_health(self, *args: Any, **options: Any) -> None:
-        try:
-            await super().connect_check_health(*args, **options)
-        except (redis.RedisError, OSError) as error:
-            self.told(error)
-            raise
+        # Who listens and who subscribes share a connection: the second one to find it broken
+        # would open it again, and leave the first one's socket to the garbage collector.
+        if self._opener is not None and self._opener is asyncio.current_task():
+            raise redis.ConnectionError("the connection was lost while it was opened")
+        self._turn = self._turn or asyncio.Lock()
+        async with self._turn:
+            self._opener = asyncio.current_task()
+            try:
+                await super().connect_check_health(*args, **options)
+            except (redis.RedisError, OSError) as error:
+                self.told(error)
+                raise
+            finally:
+                self._opener = None
 
     async def disconnect(self, *args: Any, **options: Any) -> None:
         self.is_reused = False

@@ -12,7 +12,7 @@ T = TypeVar("T")
 def until(
     condition: Callable[[], T],
     *,
-    timeout_s: float = 10.0,
+    timeout_s: float = 30.0,
     every_s: float = 0.02,
     what: str = "the condition",
 ) -> T:
