@@ -189,11 +189,14 @@ class _ForLoops(_Kept):
     async def connect_check_health(self, *args: Any, **options: Any) -> None:
         # Who listens and who subscribes share a connection: the second one to find it broken
         # would open it again, and leave the first one's socket to the garbage collector.
-        if self._opener is not None and self._opener is asyncio.current_task():
-            raise redis.ConnectionError("the connection was lost while it was opened")
+        task = asyncio.current_task()
+        if self._opener is not None and self._opener is task:
+            # Part of the opening: what was subscribed is subscribed again.
+            await super().connect_check_health(*args, **options)
+            return
         self._turn = self._turn or asyncio.Lock()
         async with self._turn:
-            self._opener = asyncio.current_task()
+            self._opener = task
             try:
                 await super().connect_check_health(*args, **options)
             except (redis.RedisError, OSError) as error:
