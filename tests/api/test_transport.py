@@ -298,19 +298,23 @@ def test_transport_sends_nothing_that_breaks_out_of_a_header(
 
 def test_transport_drops_the_connection_of_a_call_that_was_cut(serve: Any) -> None:
     """After a cancelled call the late answer reaches nobody."""
+    heard = asyncio.Event()
 
     async def slow(peer: Any) -> None:
         while True:
             await peer.read_request()
+            heard.set()
             await asyncio.sleep(0.2)
             await peer.answer(200, b"late")
 
     async def scenario() -> None:
         async with serve(slow) as server:
             carrier = transport()
-            with pytest.raises(TimeoutError):
-                async with asyncio.timeout(0.05):
-                    await exchange(carrier, server.origin)
+            call = asyncio.create_task(exchange(carrier, server.origin))
+            await heard.wait()
+            call.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await call
             assert await exchange(carrier, server.origin) == b"late"
             assert len(server.peers) == 2
             assert not carrier._busy
