@@ -26,6 +26,7 @@ from worker.engine.async_worker import AsyncWorker
 from worker.engine.broker import EngineBroker
 from worker.engine.bulkhead import OVERFLOW
 from worker.engine.connection import WORKER, connect
+from worker.engine.exclusions import Exclusions
 from worker.logs import pipeline
 from worker.logs.events import WORKER_RESTARTED, WORKER_STARTED, WORKER_STOPPED, emit
 from worker.logs.sentry_reports import open_reports
@@ -34,6 +35,7 @@ from worker.process.actors import CONNECTIONS, Caller
 from worker.process.budgets import BudgetKeeper
 from worker.process.monitor import Monitor
 from worker.process.server_check import ServerCheck
+from worker.process.site_keys import SiteKeys, require_key
 from worker.settings import Settings
 from worker.traces.otlp import open_traces
 from worker.version import __version__
@@ -71,9 +73,15 @@ def build(settings: Settings, *, concurrency: int = CONNECTIONS) -> tuple[Engine
 
     Returns:
         The broker, and what makes the calls.
+
+    Raises:
+        SettingsError: no key of any site can be read.
     """
+    require_key(settings)
     traces = open_traces(settings)
-    caller = Caller(settings, connections=concurrency)
+    exclusions = Exclusions()
+    keys = SiteKeys(settings, exclusions)
+    caller = Caller(settings, connections=concurrency, keys=keys)
     if traces is not None:
         caller.client = traces.traced(caller.client)
     broker = EngineBroker(
@@ -84,9 +92,9 @@ def build(settings: Settings, *, concurrency: int = CONNECTIONS) -> tuple[Engine
             *(one() for one in default_middleware),
             AsyncIO(),
             _ClientLifetime(caller),
-            BudgetKeeper(settings),
+            BudgetKeeper(settings, keys),
             ServerCheck(settings),
-            Monitor(settings, caller.counts),
+            Monitor(settings, caller.counts, keys),
             *([] if traces is None else [traces]),
         ],
         lease_ms=settings.lease_ms,
@@ -94,6 +102,7 @@ def build(settings: Settings, *, concurrency: int = CONNECTIONS) -> tuple[Engine
         max_deliveries=settings.max_deliveries,
         outcome_ttl_ms=settings.result_ttl_s * 1000,
         stream_max_len=settings.stream_max_len,
+        exclusions=exclusions,
     )
     actors.register(broker, caller)
     return broker, caller

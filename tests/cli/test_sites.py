@@ -14,7 +14,9 @@ Typed = Callable[..., Ran]
 @pytest.fixture
 def known(shelf: Shelf) -> Shelf:
     """A site that a worker has written down: 60 calls a minute, 5 at once."""
-    shelf.queue.configure("acme-test", interval_ms=1_000, burst_ms=2_000, cap=5)
+    shelf.queue.configure(
+        "acme-test", interval_ms=1_000, burst_ms=2_000, cap=5, key_mark="1f0c2a9e"
+    )
     return shelf
 
 

@@ -11,7 +11,7 @@ import redis
 
 from worker import Producer, Settings
 from worker.engine.broker import EngineBroker
-from worker.process.budgets import BudgetKeeper, budget_of, key_mark_of
+from worker.process.budgets import budget_of
 
 OFFER = {"customer_id": "c-1"}
 SITES = """
@@ -103,42 +103,3 @@ def test_share_takes_its_part_of_rate_and_cap(environ: dict[str, str]) -> None:
     assert budget_of(replace(site, max_in_flight=1, share=0.1)).max_in_flight == 1
     unlimited = budget_of(replace(site, rate_per_minute=0, max_in_flight=0, share=0.4))
     assert (unlimited.rate_per_minute, unlimited.max_in_flight) == (0, 0)
-
-
-def test_key_mark_tells_keys_apart_and_nothing_of_them(environ: dict[str, str]) -> None:
-    """The same key has the same mark at the same site only; without a key there is a mark too."""
-    settings = Settings.from_env(environ)
-    one, other = settings.site("acme"), settings.site("plain")
-    assert key_mark_of(one) == "none"
-    marks = []
-    for key in ("test_first", "test_second", "test_first"):
-        environ |= {"ACME_KEY": key, "PLAIN_KEY": key}
-        marks.append((key_mark_of(one), key_mark_of(other)))
-    assert marks[0] == marks[2]
-    assert len({mark for pair in marks for mark in pair}) == 4
-    assert all(len(mark) == 8 and int(mark, 16) >= 0 for pair in marks for mark in pair)
-
-
-def test_budget_keeper_tells_of_a_key_once(
-    environ: dict[str, str], redis_url: str, client: redis.Redis
-) -> None:
-    """What is written every few seconds resets no ramp; another key does, when it turns up."""
-    environ |= {"ACME_KEY": "test_first", "PLAIN_KEY": "test_plain"}
-    broker = EngineBroker(url=redis_url, middleware=[])
-    keeper = BudgetKeeper(Settings.from_env(environ))
-    site = "{largesse:0}:site:acme"
-
-    def ramp_after_writing() -> bytes | None:
-        client.hset(site, "ramp", 50)
-        assert keeper._write(broker)
-        return client.hget(site, "ramp")  # type: ignore[return-value]
-
-    assert ramp_after_writing() is None, "the first worker ever: nothing is known of the key"
-    assert ramp_after_writing() == b"50"
-    environ["ACME_KEY"] = "test_second"
-    assert ramp_after_writing() is None
-    assert ramp_after_writing() == b"50"
-    neighbour = BudgetKeeper(Settings.from_env(environ))
-    assert neighbour._write(broker), "the same key in another process"
-    assert client.hget(site, "ramp") == b"50"
-    broker.close()

@@ -48,6 +48,9 @@ def test_time_out_says_what_holds_the_site_back(
     """The rate, a throttled site, a tripped one, and one that a person paused."""
     gift()
     job = gift()
+    assert _timed_out(job).reason == "no living worker has a key for site acme-test"
+    said = f"{time.time() * 1000:.0f} w"
+    client.hset("{largesse:0}:config:acme-test", "key 1f0c2a9e", said)
     assert _timed_out(job).reason == ""
     client.hset(SITE, "interval_ms", 6000)
     assert _timed_out(job).reason == "1 job is before it, at 10 a minute"

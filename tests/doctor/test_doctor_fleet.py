@@ -133,7 +133,7 @@ def test_doctor_names_a_paused_site(shelf: Shelf, doctor: Doctor) -> None:
 def test_doctor_names_jobs_of_a_site_that_the_settings_do_not_know(
     shelf: Shelf, doctor: Doctor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Jobs of a site without a key wait for ever."""
+    """Jobs of a site without a key wait for ever: a fault while workers live, else a warning."""
     shelf.gift(site="globex")
     monkeypatch.setenv("CHARGEBEE_SITE", "acme-test")
     monkeypatch.setenv("CHARGEBEE_API_KEY", "test_1")
@@ -141,6 +141,36 @@ def test_doctor_names_jobs_of_a_site_that_the_settings_do_not_know(
     assert (check["status"], check["remedy"]) == (
         "warn", "Give workers its key, or cancel the jobs."
     )  # fmt: skip
+    there(shelf)
+    check = doctor("site globex")
+    assert check["status"] == "fail"
+    assert re.fullmatch(
+        r"no living worker has had a key for it for \d+ m?s; 1 in line", check["found"]
+    )
+
+
+def test_doctor_names_workers_without_a_good_key(shelf: Shelf, doctor: Doctor) -> None:
+    """Which worker, which key by its mark, and what is wrong."""
+    shelf.queue.configure("acme-test", key_mark="1f0c2a9e")
+    there(shelf, "one:1:a", keys={"acme-test": ["1f0c2a9e", ""]})
+    there(shelf, "two:2:b", keys={"acme-test": ["9e2a0c1f", "refused"]})
+    there(shelf, "three:3:c", keys={"acme-test": ["none", "missing"]})
+    check = doctor("keys acme-test")
+    assert (check["status"], check["found"]) == (
+        "warn",
+        "2 of 3 workers have no good key: three:3:c: no key; two:2:b: 9e2a0c1f, refused",
+    )
+
+
+def test_doctor_names_workers_whose_limits_differ(shelf: Shelf, doctor: Doctor) -> None:
+    """Each worker with what it says."""
+    shelf.queue.configure("acme-test", interval_ms=1_000, cap=5, worker="one:1:a")
+    shelf.queue.configure("acme-test", interval_ms=500, cap=9, worker="two:2:b")
+    check = doctor("limits acme-test")
+    assert (check["status"], check["found"]) == (
+        "warn",
+        "workers differ: one:1:a: 60 a minute, 5 at once; two:2:b: 120 a minute, 9 at once",
+    )
 
 
 def test_doctor_names_unknown_keys(shelf: Shelf, doctor: Doctor) -> None:

@@ -71,7 +71,9 @@ class QueueMachine(RuleBasedStateMachine):
         #: When a line was left with suspects alone: it is looked at again a little later.
         self.suspects_left_at: dict[str, int] = {}
         for one in SITES:
-            self.run("configure", one.name, one.interval_s * 1000, 0, one.max_in_flight, "")
+            self.run(
+                "configure", "w", one.name, one.interval_s * 1000, 0, one.max_in_flight, "", 0
+            )
 
     def run(self, name: str, *args: str | int | bytes) -> Any:
         """Run a script; replies as text."""
@@ -212,7 +214,7 @@ class QueueMachine(RuleBasedStateMachine):
                              pause_s=pause_s, new_epoch=new_epoch, trip=trip)  # fmt: skip
         reply = self.run("retry", TTL_MS, STREAM_MAX, *chosen, delay_s * 1000, int(counted),
                          int(unsure), "", pause_s * 1000, int(new_epoch),
-                         "401" if trip else "", 0)  # fmt: skip
+                         "401" if trip else "", 0, "")  # fmt: skip
         assert reply == [int(taken)]
 
     @precondition(after_a_delivery)

@@ -206,7 +206,8 @@ def test_configure_writes_many_sites(queue: Queue) -> None:
     queue.configure("b", interval_ms=10, cap=2)
     queue.add("x", site="b")
     queue.take("x")
-    assert queue.run("configure", "a", 400, 1200, 50, "", "b", 0, 0, 0, "") == 2
+    rows = ("a", 400, 1200, 50, "", 0, "b", 0, 0, 0, "", 0)
+    assert queue.run("configure", "host:1:a", *rows) == [[0], [0]]
     assert queue.client.smembers(queue.key("sites")) >= {b"a", b"b"}
     fields = ["interval_ms", "burst_ms", "max_in_flight", "in_flight"]
     assert queue.client.hmget(queue.key("site:a"), fields) == [b"400", b"1200", b"50", None]
@@ -215,7 +216,7 @@ def test_configure_writes_many_sites(queue: Queue) -> None:
 
 def test_configure_takes_fractions(queue: Queue) -> None:
     """A rate of 145 a minute is an interval of 413.79... ms: the fraction counts."""
-    queue.run("configure", "acme", 60_000 / 145, 60_000 / 145, 0, "")
+    queue.run("configure", "w", "acme", 60_000 / 145, 60_000 / 145, 0, "", 0)
     queue.enqueue(*(entry(f"job-{n}") for n in range(200)))
     got = 0
     for _ in range(600):

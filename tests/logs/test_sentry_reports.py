@@ -169,13 +169,13 @@ def received() -> Iterator[tuple[str, list[bytes]]]:
     server.server_close()
 
 
-def test_worker_reports_a_tripped_site(system: System, received: tuple[str, list[bytes]]) -> None:
-    """A fleet with a wrong key tells Sentry that the site is tripped, and not the key."""
+def test_worker_reports_a_refused_key(system: System, received: tuple[str, list[bytes]]) -> None:
+    """A fleet with a wrong key tells Sentry that the key is refused, and not the key."""
     dsn, bodies = received
     env = {"LARGESSE_SENTRY_DSN": dsn, "CHARGEBEE_API_KEY": "test_WrongCanaryKey0123456789"}
     system.worker(env=env)
     system.producer().gift_checkout({})
-    until(lambda: any(b"site.tripped" in _plain(body) for body in bodies), what="a report")
+    until(lambda: any(b"site.key_refused" in _plain(body) for body in bodies), what="a report")
     assert not [body for body in bodies if b"CanaryKey" in _plain(body)]
 
 

@@ -116,12 +116,23 @@ def test_decide_trips_the_site_of_the_misconfigured(status: int, code: str) -> N
     [
         (MisconfiguredError("http_status", status=401), "http_401"),
         (MisconfiguredError("wrong_host"), "wrong_host"),
-        (SettingsError("ACME_KEY", "is not set", "Export it."), "settings"),
     ],
 )
 def test_decide_names_the_reason_of_a_tripped_site(error: Exception, reason: str) -> None:
-    """Without a code the status is the reason, and a key that cannot be read trips it as well."""
+    """Without a code the status is the reason."""
     assert ask(error).trip_reason == reason
+
+
+@pytest.mark.parametrize(("status", "refused"), [(401, True), (403, False), (None, False)])
+def test_decide_tells_a_refused_key_from_a_wrong_site(status: int | None, refused: bool) -> None:
+    """Only a 401 is about the key alone: another worker may hold a good one."""
+    assert ask(MisconfiguredError("http_status", status=status)).key_refused is refused
+
+
+def test_decide_hands_back_what_this_worker_cannot_serve() -> None:
+    """A key that cannot be read, or a site of other workers, trips nothing and burns nothing."""
+    decision = ask(SettingsError("ACME_KEY", "is not set", "Export it."), attempt=99)
+    assert (decision.action, decision.trip_reason, decision.counted) == ("hand_back", None, False)
 
 
 @pytest.mark.parametrize(("code", "least", "most", "pause"), THROTTLED)

@@ -48,7 +48,7 @@ def _row(one: WorkerState, now_ms: int, spell: Callable[[int], str]) -> tuple[ob
         seen and seen.concurrency, spell(one.oldest_ms(now_ms)) if one.leases else None,
         None if lapses_ms is None else spell(lapses_ms),
         None if seen is None else f"{spell(now_ms - seen.seen_ms)} ago",
-        None if seen is None or seen.ready else seen.why,
+        None if seen is None else one.key_problems() or None if seen.ready else seen.why,
     )  # fmt: skip
 
 

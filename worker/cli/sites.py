@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
@@ -12,6 +13,7 @@ from worker.cli.output import fail, say_json
 
 if TYPE_CHECKING:
     from worker.operator import OperatorClient, SiteState
+    from worker.operator.worker_state import KeyHolder
 
 __all__ = ["sites"]
 
@@ -49,10 +51,16 @@ def list_sites(*, as_json: Json = False) -> None:
 
 @sites.command("show", epilog=examples("sites show acme-test"))
 def show_site(site: Name, *, as_json: Json = False) -> None:
-    """Show one site."""
+    """Show one site, and which worker holds which key for it.
+
+    A key shows as a mark: eight digits of a hash, which say nothing about the key.
+    """
+    from worker.operator.worker_state import key_holders  # noqa: PLC0415 - heavy
+
     with operator() as client:
         one, now_ms = _site(client, site), client.now_ms()
-    _show(one, now_ms, as_json)
+        holders = key_holders(client.workers(), site, now_ms)
+    _show(one, now_ms, as_json, holders)
 
 
 @sites.command("pause", epilog=examples("sites pause acme-test --reason 'price change'"))
@@ -105,6 +113,11 @@ def rate_site(
     _show(one, now_ms, as_json)
 
 
+_TIMES: Final = (
+    "paused_at", "tripped_at", "probe_at", "unserved_since", "throttled_until", "next_at",
+)  # fmt: skip
+
+
 def _until(one: SiteState, now_ms: int) -> str | None:
     """Say when a site is called again: when the API asked, or at the next probe."""
     state = one.state(now_ms)
@@ -142,12 +155,21 @@ def _site(client: OperatorClient, name: str) -> SiteState:
     return known[name]
 
 
-def _show(one: SiteState, now_ms: int, as_json: bool) -> None:
+def _show(
+    one: SiteState, now_ms: int, as_json: bool, holders: Sequence[KeyHolder] | None = None
+) -> None:
     shown = one.as_json(now_ms)
+    if holders is not None:
+        shown["keys"] = [
+            {"worker": key.worker, "mark": key.mark, "problem": key.problem or None}
+            for key in holders
+        ]
     if as_json:
         say_json(shown)
         return
+    if holders is not None:
+        shown["keys"] = "; ".join(map(str, holders)) or "no living worker knows the site"
     if one.next_at_ms <= now_ms:
         shown["next_at"] = None
     shown["lanes"] = ", ".join(f"{lane} {count}" for lane, count in one.lanes.items())
-    facts(shown, times=("paused_at", "tripped_at", "probe_at", "throttled_until", "next_at"))
+    facts(shown, times=_TIMES)

@@ -164,6 +164,7 @@ def _site(queue: QueueGauges, name: str) -> dict[str, Any]:
         "throttled_s": round(site.throttled_s, 3),
         "paused_reason": site.paused_reason,
         "tripped_reason": site.tripped_reason,
+        "unserved_s": round(queue.unserved[name], 3) if name in queue.unserved else None,
     }
 
 
@@ -254,6 +255,8 @@ def _state(site: Mapping[str, Any]) -> str:
     for state in ("paused", "tripped"):
         if site[f"{state}_reason"] is not None:
             return f"{state}: {site[f'{state}_reason']}"
+    if site["unserved_s"] is not None:
+        return f"unserved for {_span(site['unserved_s'])}"
     return f"throttled for {_span(site['throttled_s'])}" if site["throttled_s"] else "open"
 
 

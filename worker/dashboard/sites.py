@@ -13,6 +13,7 @@ from starlette.routing import Route
 from worker.dashboard.action import Form, action, back, one, page
 from worker.dashboard.dashboard import Dashboard, session_of
 from worker.dashboard.templating import render
+from worker.operator.worker_state import key_holders
 
 __all__ = ["routes"]
 
@@ -31,9 +32,12 @@ def routes(dashboard: Dashboard) -> list[Route]:
 
 
 def _list(dashboard: Dashboard, request: Request) -> Response:
+    sites, workers = dashboard.operator.sites(), dashboard.operator.workers()
+    now_ms = dashboard.operator.now_ms()
     return render(
-        dashboard, request, "sites.html", sites=dashboard.operator.sites(),
-        now_ms=dashboard.operator.now_ms(), counts=dashboard.operator.counts(),
+        dashboard, request, "sites.html", sites=sites, now_ms=now_ms,
+        holders={one.name: key_holders(workers, one.name, now_ms) for one in sites},
+        counts=dashboard.operator.counts(),
     )  # fmt: skip
 
 

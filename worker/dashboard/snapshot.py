@@ -96,8 +96,8 @@ class Snapshot:
 
     @property
     def held_back(self) -> list[SiteState]:
-        """Sites that are paused, tripped or throttled."""
-        held_back = {"paused", "tripped", "throttled"}
+        """Sites that are paused, tripped, unserved or throttled."""
+        held_back = {"paused", "tripped", "unserved", "throttled"}
         return [one for one in self.sites if one.state(self.now_ms) in held_back]
 
 

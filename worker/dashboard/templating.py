@@ -19,6 +19,7 @@ __all__ = ["fragment", "render"]
 #: What a state looks like: tones of the style sheet.
 _TONES: Final = {
     "succeeded": "good", "open": "good", "failed": "bad", "expired": "bad", "tripped": "bad",
+    "unserved": "bad",
     "held": "warn", "paused": "warn", "throttled": "warn", "full": "warn", "cancelled": "",
     "running": "busy", "waiting": "busy", "busy": "busy", "idle": "good", "stuck": "bad",
     "lost": "bad", "silent": "warn", "stopping": "warn",

@@ -15,7 +15,7 @@ from worker.metrics.gauges import redis_now_ms
 from worker.operator.durations import spell_ms
 from worker.operator.queue_state import read_queues
 from worker.operator.site_state import SiteState, read_sites
-from worker.operator.worker_state import WorkerState, read_workers
+from worker.operator.worker_state import KeyHolder, WorkerState, key_holders, read_workers
 from worker.process.check import Check
 from worker.version import __version__
 
@@ -51,8 +51,10 @@ def check_fleet(
     yield _check_workers(workers, now_ms, jobs)
     yield _check_versions(workers, now_ms)
     yield _check_overdue(client, keyspace, [one.name for one in queues], now_ms)
+    alive = any(one.seen and not one.seen.is_lost(now_ms) for one in workers)
     for site in read_sites(client, keyspace):
-        yield from _check_site(site, now_ms, sites)
+        yield from _check_site(site, now_ms, sites, alive=alive)
+        yield from _check_keys(site, key_holders(workers, site.name, now_ms))
 
 
 def _check_workers(workers: Sequence[WorkerState], now_ms: int, jobs: int) -> Check:
@@ -120,7 +122,9 @@ def _check_overdue(
     return Check("leases", "fail", found, remedy)
 
 
-def _check_site(site: SiteState, now_ms: int, known: AbstractSet[str]) -> Iterator[Check]:
+def _check_site(
+    site: SiteState, now_ms: int, known: AbstractSet[str], *, alive: bool
+) -> Iterator[Check]:
     name = f"site {site.name}"
     held = {
         "paused": (site.paused_reason, site.paused_at_ms, "When calls may go on"),
@@ -135,7 +139,27 @@ def _check_site(site: SiteState, now_ms: int, known: AbstractSet[str]) -> Iterat
             since = "" if at_ms is None else f" for {spell_ms(now_ms - at_ms)}"
             found = f"{state}{since}: {reason}; {site.backlog} in line"
             yield Check(name, "warn", found, f"{when}: largesse sites resume {site.name}")
+    # While no worker lives, that alone is to be said.
+    if alive and site.unserved_since_ms is not None and site.state(now_ms) == "unserved":
+        span = spell_ms(now_ms - site.unserved_since_ms)
+        found = f"no living worker has had a key for it for {span}"
+        remedy = "Give a worker the site and its key (LARGESSE_SITES), or cancel the jobs."
+        yield Check(name, "fail", f"{found}; {site.backlog} in line", remedy)
     # A budget of its own has the name of its site in front.
-    if site.backlog and known and site.name.partition("/")[0] not in known | {"-"}:
+    elif site.backlog and known and site.name.partition("/")[0] not in known | {"-"}:
         found = f"{site.backlog} in line, and the settings here do not know the site"
         yield Check(name, "warn", found, "Give workers its key, or cancel the jobs.")
+
+
+def _check_keys(site: SiteState, holders: Sequence[KeyHolder]) -> Iterator[Check]:
+    """Name the workers whose key is missing or refused, and those with other limits."""
+    bad = [one for one in holders if one.problem]
+    if bad:
+        shown = "; ".join(map(str, bad[:NAMES])) + ("" if len(bad) <= NAMES else "; and more")
+        remedy = "Set the site's valid key on these hosts. Workers with a good key go on."
+        found = f"{len(bad)} of {len(holders)} workers have no good key: {shown}"
+        yield Check(f"keys {site.name}", "warn", found, remedy)
+    if site.limits_differ:
+        said = "; ".join(f"{worker}: {text}" for worker, text in site.limits_differ.items())
+        remedy = "Give all workers the same settings. Until then the lowest limits hold."
+        yield Check(f"limits {site.name}", "warn", f"workers differ: {said}", remedy)

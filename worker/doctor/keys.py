@@ -21,7 +21,7 @@ __all__ = ["KNOWN", "check_keys"]
 KNOWN: Final = frozenset(
     {
         "job", "msg", "out", "hist", "q", "queues", "sites", "site", "dead", "held", "outcomes",
-        "ended", "counts", "gauges", "clock", "stopped_at", "audit", "workers", "worker",
+        "ended", "counts", "gauges", "clock", "stopped_at", "audit", "workers", "worker", "config",
     }
 )  # fmt: skip
 #: Keys that are looked at; a larger Redis is looked at in part.

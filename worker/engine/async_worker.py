@@ -67,7 +67,7 @@ class AsyncWorker:
         scripts = AsyncScripts(self._client, broker.keyspace, moved_clock=broker.moved_clock)
         self._ack_buffer = AckBuffer(broker, scripts, self._ended)
         self._tasks: dict[Delivery, asyncio.Task[None]] = {}
-        self._bulkhead = Bulkhead(concurrency, overflow=True)
+        self._bulkhead = Bulkhead(concurrency, overflow=True, exclusions=broker.exclusions)
         self._relief: asyncio.Future[None] | None = None
         #: Jobs whose endings Redis has taken.
         self.ended = 0

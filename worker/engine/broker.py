@@ -12,8 +12,9 @@ import os
 import socket
 import time
 import uuid
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from contextvars import ContextVar
+from dataclasses import dataclass
 from typing import Any, Final
 
 import redis
@@ -29,6 +30,7 @@ from worker.engine.connection import connect
 from worker.engine.consumer import EngineConsumer
 from worker.engine.delivery import _CURRENT, Delivery
 from worker.engine.enqueue import Accepted, Entry, entry_of, take_in
+from worker.engine.exclusions import Exclusions
 from worker.engine.keys import DEFAULT_NAMESPACE, Keyspace
 from worker.engine.leases import LeaseBook
 from worker.engine.options import (
@@ -44,7 +46,7 @@ from worker.engine.results_backend import EngineResults
 from worker.engine.scripts import Argument, Scripts
 from worker.errors import JobConflictError
 
-__all__ = ["Budget", "EngineBroker"]
+__all__ = ["Budget", "Configured", "EngineBroker"]
 
 _CAPTURE: ContextVar[Delivery | None] = ContextVar("largesse_capture", default=None)
 _ENDING_SIGNALS: Final = ("process_message", "skip_message")
@@ -58,11 +60,12 @@ class Budget:
         rate_per_minute: calls a minute; 0 = no limit.
         burst: calls that may go at once before the rate spaces them.
         max_in_flight: calls at the same moment; 0 = no limit.
-        key_mark: tells one key of the site from another; a site with another key than before is
-            called as if it was new. "" = as before.
+        key_mark: tells one key of the site from another; a site with a key that was not seen
+            before is called as if it was new. "none" = there is no key, "" = it does not say.
+        accepted: whether the API took the key since it was refused.
     """
 
-    __slots__ = ("burst", "key_mark", "max_in_flight", "rate_per_minute", "site")
+    __slots__ = ("accepted", "burst", "key_mark", "max_in_flight", "rate_per_minute", "site")
 
     def __init__(
         self,
@@ -72,17 +75,33 @@ class Budget:
         burst: int,
         max_in_flight: int,
         key_mark: str = "",
+        accepted: bool = False,
     ) -> None:
         self.site = site
         self.rate_per_minute = rate_per_minute
         self.burst = burst
         self.max_in_flight = max_in_flight
         self.key_mark = key_mark
+        self.accepted = accepted
 
     def arguments(self) -> tuple[str | float | int, ...]:
-        """Give the site and its numbers as the configure script takes them, the mark aside."""
+        """Give the site and its numbers as the configure script takes them, the key aside."""
         interval_ms = 60_000 / self.rate_per_minute if self.rate_per_minute > 0 else 0
         return (self.site, interval_ms, interval_ms * max(0, self.burst), self.max_in_flight)
+
+
+@dataclass(frozen=True, slots=True)
+class Configured:
+    """What Redis knows of a site whose budget was written down.
+
+    Attributes:
+        refused: whether the API refused the key that was named.
+        limits: each limit that a living worker says, with the last worker that said so; empty
+            while all say the same.
+    """
+
+    refused: bool
+    limits: Mapping[str, str]
 
 
 class EngineBroker(Broker):
@@ -100,6 +119,7 @@ class EngineBroker(Broker):
         outcome_ttl_ms: milliseconds that outcomes written by scripts are kept.
         stream_max_len: entries that the stream of outcomes keeps, about.
         moved_clock: let tests move the scripts' clock.
+        exclusions: sites whose jobs this process leaves to others; none when None.
 
     Raises:
         BrokerUnavailableError: from every method that speaks to Redis while Redis is unreachable.
@@ -120,6 +140,7 @@ class EngineBroker(Broker):
         outcome_ttl_ms: int = OUTCOME_TTL_MS,
         stream_max_len: int = STREAM_MAX_LEN,
         moved_clock: bool = False,
+        exclusions: Exclusions | None = None,
     ) -> None:
         super().__init__(middleware=middleware)
         self.queues: set[str] = set()
@@ -136,6 +157,8 @@ class EngineBroker(Broker):
             outcome_ttl_ms=outcome_ttl_ms,
             stream_max_len=stream_max_len,
         )
+        #: Sites whose jobs this process leaves to others.
+        self.exclusions = Exclusions() if exclusions is None else exclusions
         #: Whether Redis is unreachable.
         self.outage = Outage()
         self._lease_books: dict[str, LeaseBook] = {}
@@ -169,7 +192,9 @@ class EngineBroker(Broker):
             raise QueueNotFound(queue_name)
         if self._bulkhead is None:
             # dramatiq prefetches two messages for each of the threads, which all queues share.
-            self._bulkhead = Bulkhead(max(1, prefetch // 2), overflow=False)
+            self._bulkhead = Bulkhead(
+                max(1, prefetch // 2), overflow=False, exclusions=self.exclusions
+            )
         return EngineConsumer(
             self.scripts, self.lease_book(queue_name), self.options, self.outage, self._bulkhead,
             prefetch=prefetch, timeout_ms=timeout,
@@ -261,14 +286,26 @@ class EngineBroker(Broker):
 
     # -- operating
 
-    def configure(self, budgets: Iterable[Budget]) -> None:
-        """Write down the budgets of sites."""
-        by_shard: dict[int, list[Argument]] = {}
+    def configure(self, budgets: Iterable[Budget]) -> dict[str, Configured]:
+        """Write down the budgets of sites; the lowest of what living workers say holds.
+
+        Returns:
+            What Redis knows of each, by name.
+        """
+        by_shard: dict[int, list[Budget]] = {}
         for budget in budgets:
-            arguments = by_shard.setdefault(self.keyspace.shard_of_site(budget.site), [])
-            arguments += [*budget.arguments(), budget.key_mark]
-        for shard, arguments in by_shard.items():
-            self.scripts.run("configure", shard, arguments)
+            by_shard.setdefault(self.keyspace.shard_of_site(budget.site), []).append(budget)
+        found: dict[str, Configured] = {}
+        for shard, those in by_shard.items():
+            arguments: list[Argument] = [self.broker_id]
+            for one in those:
+                arguments += [*one.arguments(), one.key_mark, int(one.accepted)]
+            rows = self.scripts.run("configure", shard, arguments)
+            for one, (refused, *said) in zip(those, rows, strict=True):
+                words = [word.decode() for word in said]
+                limits = dict(zip(words[::2], words[1::2], strict=True))
+                found[one.site] = Configured(bool(refused), limits)
+        return found
 
     def flush(self, queue_name: str) -> None:
         """Drop all waiting and delayed messages of a queue; running ones end as they will."""

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Final
 
 from worker.engine.endings import Ending, Release
 from worker.engine.enqueue import NO_SITE
+from worker.engine.exclusions import Exclusions
 
 if TYPE_CHECKING:
     from worker.engine.delivery import Delivery
@@ -63,12 +64,19 @@ class Bulkhead:
         slots: calls at the same time.
         overflow: True where a call that hangs costs no thread: more calls than slots may then be
             under way.
+        exclusions: sites that the process leaves to others.
         clock: gives monotonic seconds.
     """
 
     def __init__(
-        self, slots: int, *, overflow: bool, clock: Callable[[], float] = time.monotonic
+        self,
+        slots: int,
+        *,
+        overflow: bool,
+        exclusions: Exclusions | None = None,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
+        self._exclusions = Exclusions() if exclusions is None else exclusions
         self._slots = slots
         self._few = max(FEW_ON_LOOP if overflow else 1, slots // FEW_PART)
         self._half = slots // 2
@@ -91,6 +99,8 @@ class Bulkhead:
 
     def started(self, call: Delivery) -> None:
         """Count a call that is in hand from now on."""
+        if self._exclusions:
+            self._exclusions.started(call.budget)
         site = self._sites.get(call.budget) or self._site(call.budget)
         with self._lock:
             site.calls[call] = self._clock()
@@ -146,12 +156,13 @@ class Bulkhead:
 
     def limits(self) -> list[str | int]:
         """Give the sites that may not have all they want, each with the calls it may get now."""
-        if not self._dull:
+        if not self._dull and not self._exclusions:
             return []
         with self._lock:
-            return [
-                part for name, site in self._dull.items() for part in (name, self._allowed(site))
-            ]
+            allowed = {name: self._allowed(site) for name, site in self._dull.items()}
+        for name, most in self._exclusions.limits().items():
+            allowed[name] = min(most, allowed.get(name, most))
+        return [part for pair in allowed.items() for part in pair]
 
     def split(self, batch: list[Delivery]) -> tuple[list[Delivery], list[Delivery]]:
         """Count the calls of a batch that fit; give them, and those that must wait."""
@@ -159,7 +170,8 @@ class Bulkhead:
         surplus: list[Delivery] = []
         for one in batch:
             site = self._site(one.budget)
-            if site.lively or self._allowed(site) > 0:
+            excluded = self._exclusions.allowed(one.budget) == 0
+            if not excluded and (site.lively or self._allowed(site) > 0):
                 self.started(one)
                 fitting.append(one)
             else:

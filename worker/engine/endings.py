@@ -62,6 +62,7 @@ class Retry:
         new_epoch: whether the next attempt gets a new idempotency key.
         trip_reason: trip the site's circuit breaker: one job is tried now and then; "" = go on.
         failing: whether the attempt says that the site does not work; ten in a row trip it.
+        key_mark: mark of the key that the API refused; the site trips once every key is refused.
     """
 
     delay_ms: int
@@ -72,13 +73,14 @@ class Retry:
     new_epoch: bool = False
     trip_reason: str = ""
     failing: bool = False
+    key_mark: str = ""
 
     def arguments(self, job_id: str, fence: int) -> list[Argument]:
         """Give this ending's part of the retry script's arguments."""
         return [
             job_id, fence, max(0, self.delay_ms), int(self.counted), int(self.unsure),
             self.attempt, max(0, self.throttle_site_ms), int(self.new_epoch), self.trip_reason,
-            int(self.failing),
+            int(self.failing), self.key_mark,
         ]  # fmt: skip
 
 

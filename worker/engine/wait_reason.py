@@ -8,6 +8,7 @@ from typing import Any, Final
 
 import redis.asyncio
 
+from worker.engine.enqueue import NO_SITE
 from worker.engine.keys import Keyspace
 from worker.engine.redis_errors import speaking_to_redis
 from worker.engine.scripts import AsyncScripts
@@ -67,6 +68,7 @@ def _read(reply: Sequence[Any], alive: int) -> WaitReason:
         probe,
         throttled,
         interval,
+        served,
     ) = words
     clauses: list[str] = []
     if state == "running" and delivered:
@@ -80,6 +82,8 @@ def _read(reply: Sequence[Any], alive: int) -> WaitReason:
     if state == "queued":
         held = (paused, tripped, probe, throttled)
         clauses += _site_clauses(int(now), site.partition("/")[0], held)
+        if alive and not served and site != NO_SITE:
+            clauses.append(f"no living worker has a key for site {site.partition('/')[0]}")
         if place and interval and float(interval) > 0:
             rate = round(60 * _MS / float(interval))
             jobs = "1 job is" if int(place) == 1 else f"{place} jobs are"

@@ -28,6 +28,10 @@ RESULT_PUBLISHED: Final = "result.published"
 SITE_THROTTLED: Final = "site.throttled"
 SITE_TRIPPED: Final = "site.tripped"
 SITE_RESUMED: Final = "site.resumed"
+SITE_KEY_MISSING: Final = "site.key_missing"
+SITE_KEY_REFUSED: Final = "site.key_refused"
+SITE_KEY_ACCEPTED: Final = "site.key_accepted"
+SITE_LIMITS_DIFFER: Final = "site.limits_differ"
 WORKER_STARTED: Final = "worker.started"
 WORKER_STOPPED: Final = "worker.stopped"
 WORKER_RESTARTED: Final = "worker.restarted"
@@ -69,6 +73,10 @@ EVENTS: Final[Mapping[str, tuple[str, ...]]] = {
     SITE_THROTTLED: ("site", "delay_ms", "why"),
     SITE_TRIPPED: ("site", "reason"),
     SITE_RESUMED: ("site", "reason"),
+    SITE_KEY_MISSING: ("site", "problem", "remedy"),
+    SITE_KEY_REFUSED: ("site", "key_mark"),
+    SITE_KEY_ACCEPTED: ("site", "key_mark"),
+    SITE_LIMITS_DIFFER: ("site", "problem", "remedy"),
     WORKER_STARTED: ("worker", "version", "processes", "concurrency"),
     WORKER_STOPPED: ("worker", "duration_ms", "jobs"),
     WORKER_RESTARTED: ("worker", "exit_code"),

@@ -13,8 +13,10 @@ from typing import Any, Final
 
 import redis
 
+from worker.engine.enqueue import NO_SITE
 from worker.engine.keys import Keyspace
 from worker.engine.redis_errors import speaking_to_redis
+from worker.engine.site_config import read_site_config
 from worker.engine.site_limits import adaptive_ratio
 
 __all__ = ["LineGauges", "QueueGauges", "SiteGauges", "read_queue", "redis_now_ms"]
@@ -83,6 +85,8 @@ class QueueGauges:
         now_ms: Redis time of the reading, Unix ms.
         lines: every lane of every site that is configured or has jobs, by name.
         sites: every site that is configured, paused or tripped, by name.
+        unserved: site whose jobs wait while no living worker has a key for it, to the seconds
+            since one had, or since its oldest job was enqueued.
         delayed, leased, dead, held: jobs.
         overdue_s: seconds that the next delayed job is late; 0.0 when none is.
         outcomes: entries of the streams of outcomes.
@@ -92,6 +96,7 @@ class QueueGauges:
     now_ms: int
     lines: tuple[LineGauges, ...]
     sites: tuple[SiteGauges, ...]
+    unserved: Mapping[str, float]
     delayed: int
     leased: int
     dead: int
@@ -107,8 +112,9 @@ class QueueGauges:
 
     @property
     def oldest_age_s(self) -> float:
-        """Age of the oldest head of a line, seconds."""
-        return max((line.oldest_age_s for line in self.lines), default=0.0)
+        """Age of the oldest head of a line, seconds; lines of unserved sites aside."""
+        served = (line.oldest_age_s for line in self.lines if line.site not in self.unserved)
+        return max(served, default=0.0)
 
 
 @dataclass(slots=True)
@@ -156,10 +162,12 @@ def read_queue(client: redis.Redis, keyspace: Keyspace) -> QueueGauges:
         kept = sorted(names, key=lambda one: one[1])[:SITES_MAX]
         figures = _read_sites(client, kept, now_ms)
         lines = _read_lines(client, queues, kept, now_ms)
+        unserved = _read_unserved(client, kept, lines, now_ms)
     return QueueGauges(
         now_ms=now_ms,
         lines=tuple(lines),
         sites=tuple(one for one, where in zip(figures, kept, strict=True) if where in sites),
+        unserved=unserved,
         delayed=counts.delayed,
         leased=counts.leased,
         dead=counts.dead,
@@ -299,3 +307,25 @@ def _read_lines(
         LineGauges(site=place[1], lane=place[2], waiting=waiting[place], oldest_age_s=age)
         for place, age in ages.items()
     ]
+
+
+def _read_unserved(
+    client: redis.Redis,
+    sites: Sequence[tuple[str, str]],
+    lines: Sequence[LineGauges],
+    now_ms: int,
+) -> dict[str, float]:
+    """Give the sites with waiting jobs that no living worker has a key for, to seconds."""
+    oldest_s: dict[str, float] = {}
+    for line in lines:
+        if line.waiting and line.site != NO_SITE:
+            oldest_s[line.site] = max(line.oldest_age_s, oldest_s.get(line.site, 0.0))
+    waiting = [(prefix, name) for prefix, name in sites if name in oldest_s]
+    said = _ask(client, [("HGETALL", f"{prefix}config:{name}") for prefix, name in waiting])
+    found: dict[str, float] = {}
+    for (_, name), raw in zip(waiting, said, strict=True):
+        config = read_site_config(raw, now_ms)
+        if not config.is_served(now_ms):
+            since = config.served_at_ms
+            found[name] = oldest_s[name] if since is None else (now_ms - since) / 1000
+    return found

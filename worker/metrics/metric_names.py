@@ -99,6 +99,8 @@ METRICS: Final = _table(
            "1 while a person has paused the site"),
     Metric("site_tripped", "gauge", "queue", ("site",),
            "1 while the circuit breaker of the site is tripped by failures or a refused key"),
+    Metric("site_unserved_seconds", "gauge", "queue", ("site",),
+           "time for which jobs of the site wait and no living worker has a key for it"),
     Metric("jobs_ended_by_broker_total", "counter", "queue", (*_JOB, "outcome", "error_class"),
            "jobs that a script ended without a worker: past the deadline, poison, cancelled"),
 )  # fmt: skip

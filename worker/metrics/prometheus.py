@@ -177,6 +177,7 @@ def _samples(queue: QueueGauges) -> dict[str, Samples]:
         "site_throttled_seconds": [((one.name,), one.throttled_s) for one in sites],
         "site_paused": [((one.name,), one.paused_reason is not None) for one in sites],
         "site_tripped": [((one.name,), one.tripped_reason is not None) for one in sites],
+        "site_unserved_seconds": [((name,), for_s) for name, for_s in queue.unserved.items()],
         "jobs_ended_by_broker_total": list(queue.ended.items()),
     }
 

@@ -8,8 +8,10 @@ from typing import Any, Final, cast
 
 import redis
 
+from worker.engine.enqueue import NO_SITE
 from worker.engine.keys import Keyspace
 from worker.engine.redis_errors import speaking_to_redis
+from worker.engine.site_config import SiteConfig, limits_text, read_site_config
 from worker.engine.site_limits import adaptive_ratio, calls_at_once
 from worker.metrics.gauges import redis_now_ms
 
@@ -47,6 +49,9 @@ class SiteState:
             climbed back.
         next_at_ms: Unix ms of the next call that its rate allows; 0 = at once.
         budget_used: 0.0 = a whole burst may go at once, 1.0 = calls are spaced by the rate.
+        config: what living workers say of it: limits and keys.
+        unserved_since_ms: Unix ms since which jobs wait and no living worker has a key for the
+            site, or None.
     """
 
     name: str
@@ -69,6 +74,8 @@ class SiteState:
     adaptive_ratio: float
     next_at_ms: int
     budget_used: float
+    config: SiteConfig
+    unserved_since_ms: int | None
 
     @property
     def rate_per_minute(self) -> float | None:
@@ -93,14 +100,16 @@ class SiteState:
             now_ms: Unix ms.
 
         Returns:
-            "paused" (by a person), "tripped" (circuit breaker), "throttled" (by the API, until a
-            time), "full" (all the calls that it may have now are in flight), "waiting" (for its
-            rate) or "open".
+            "paused" (by a person), "tripped" (circuit breaker), "unserved" (no worker has a key
+            for it), "throttled" (by the API, until a time), "full" (all the calls that it may
+            have now are in flight), "waiting" (for its rate) or "open".
         """
         if self.paused_reason is not None:
             return "paused"
         if self.tripped_reason is not None:
             return "tripped"
+        if self.unserved_since_ms is not None:
+            return "unserved"
         if self.throttled_until_ms is not None and self.throttled_until_ms > now_ms:
             return "throttled"
         if 0 < self.at_once <= self.in_flight:
@@ -118,6 +127,7 @@ class SiteState:
             "tripped_reason": self.tripped_reason,
             "tripped_at": self.tripped_at_ms,
             "probe_at": self.probe_at_ms,
+            "unserved_since": self.unserved_since_ms,
             "throttled_until": self.throttled_until_ms,
             "rate_per_minute": None if rate is None else round(rate, 3),
             "adaptive_rate": None if self.adaptive_rate is None else round(self.adaptive_rate, 3),
@@ -132,7 +142,16 @@ class SiteState:
             "oldest_ms": self.oldest_ms(now_ms),
             "next_at": self.next_at_ms or None,
             "budget_used": round(self.budget_used, 3),
+            "limits_differ": self.limits_differ,
         }
+
+    @property
+    def limits_differ(self) -> dict[str, str] | None:
+        """Give what workers say of its limits while they differ: worker to limits, or None."""
+        said = self.config.limits
+        if len(said) < 2:
+            return None
+        return {worker: limits_text(limits) for limits, worker in said.items()}
 
     def oldest_ms(self, now_ms: int) -> int:
         """Give how long the oldest waiting job has waited, ms; 0 when none waits."""
@@ -163,18 +182,19 @@ def read_sites(client: redis.Redis, keyspace: Keyspace) -> list[SiteState]:
             sites = sorted(name.decode() for name in names if name)
             for name in sites:
                 pipe.hgetall(f"{prefix}site:{name}")
+                pipe.hgetall(f"{prefix}config:{name}")
                 for queue in ids:
                     for lane in LANES:
                         pipe.llen(f"{prefix}q:{queue}:line:{name}:{lane}")
                         pipe.lindex(f"{prefix}q:{queue}:line:{name}:{lane}", 0)
             replies = pipe.execute()
             now_ms = redis_now_ms(client)
-            width = 1 + len(ids) * len(LANES) * 2
+            width = 2 + len(ids) * len(LANES) * 2
             rows = [replies[start : start + width] for start in range(0, len(replies), width)]
-            oldest = _oldest(client, prefix, [row[2::2] for row in rows])
+            oldest = _oldest(client, prefix, [row[3::2] for row in rows])
         found += [
-            _site(name, raw, lengths_and_heads[::2], at_ms, now_ms)
-            for name, (raw, *lengths_and_heads), at_ms in zip(sites, rows, oldest, strict=True)
+            _site(name, raw, lengths[::2], read_site_config(said, now_ms), (at_ms, now_ms))
+            for name, (raw, said, *lengths), at_ms in zip(sites, rows, oldest, strict=True)
         ]
     return sorted(found, key=lambda one: one.name)
 
@@ -197,9 +217,11 @@ def _site(
     name: str,
     raw: Mapping[bytes, bytes],
     lengths: Sequence[int],
-    oldest_at_ms: int | None,
-    now_ms: int,
+    config: SiteConfig,
+    times: tuple[int | None, int],
 ) -> SiteState:
+    oldest_at_ms, now_ms = times
+
     def number(field: bytes) -> float:
         return float(raw.get(field, 0))
 
@@ -220,6 +242,8 @@ def _site(
         success_at=whole(b"success_at"),
         now_ms=now_ms,
     )
+    backlog = sum(lanes.values())
+    unserved = backlog > 0 and name != NO_SITE and not config.is_served(now_ms)
     return SiteState(
         name=name,
         interval_ms=number(b"interval_ms"),
@@ -227,7 +251,7 @@ def _site(
         max_in_flight=int(number(b"max_in_flight")),
         at_once=at_once,
         in_flight=int(number(b"in_flight")),
-        backlog=sum(lanes.values()),
+        backlog=backlog,
         lanes=lanes,
         oldest_at_ms=oldest_at_ms,
         throttled_until_ms=throttled_until or None,
@@ -250,6 +274,8 @@ def _site(
         budget_used=_budget_used(
             number(b"tat") - now_ms, number(b"burst_ms"), number(b"interval_ms")
         ),
+        config=config,
+        unserved_since_ms=(config.served_at_ms or oldest_at_ms or now_ms) if unserved else None,
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -12,7 +13,7 @@ from worker.engine.keys import Keyspace
 from worker.engine.redis_errors import speaking_to_redis
 from worker.process.heartbeat import Seen, read_heartbeats
 
-__all__ = ["Lease", "WorkerState", "read_workers"]
+__all__ = ["KeyHolder", "Lease", "WorkerState", "key_holders", "read_workers"]
 
 #: Leases of one look: a fleet of hundreds of processes has no more.
 LOOK_MAX: Final = 20_000
@@ -36,6 +37,26 @@ class Lease:
     since_ms: int | None
     until_ms: int
     deliveries: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KeyHolder:
+    """A living worker and the key of a site that it holds.
+
+    Attributes:
+        worker: host, process id and a random part.
+        mark: 8 hex digits of a hash of the key, or "none".
+        problem: "", "missing" or "refused".
+    """
+
+    worker: str
+    mark: str
+    problem: str
+
+    def __str__(self) -> str:
+        if self.problem == "missing":
+            return f"{self.worker}: no key"
+        return f"{self.worker}: {self.mark}{self.problem and f', {self.problem}'}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -86,6 +107,10 @@ class WorkerState:
             "started_at": seen and seen.started_ms,
             "seen_at": seen and seen.seen_ms,
             "silence_ms": seen and seen.silence_ms,
+            "keys": {
+                site: {"mark": mark, "problem": problem or None}
+                for site, (mark, problem) in (seen.keys if seen else {}).items()
+            },
             "queue": self.queue or None,
             "leases": len(self.leases),
             "oldest_ms": self.oldest_ms(now_ms),
@@ -103,6 +128,12 @@ class WorkerState:
             ],
         }
 
+    def key_problems(self) -> str:
+        """Say which sites it cannot serve: "no key for one; key of two refused"; "" for none."""
+        said = {"missing": "no key for {}", "refused": "key of {} refused"}
+        keys = self.seen.keys if self.seen else {}
+        return "; ".join(said[why].format(site) for site, (_, why) in keys.items() if why in said)
+
     def oldest_ms(self, now_ms: int) -> int:
         """Give how long it has held its oldest job, ms."""
         since = [one.since_ms for one in self.leases if one.since_ms is not None]
@@ -111,6 +142,25 @@ class WorkerState:
     def lapses_in_ms(self, now_ms: int) -> int | None:
         """Give when the first of its leases lapses unless it is renewed, ms; None without one."""
         return max(0, min(one.until_ms for one in self.leases) - now_ms) if self.leases else None
+
+
+def key_holders(workers: Sequence[WorkerState], site: str, now_ms: int) -> list[KeyHolder]:
+    """Give the living workers that know a site, with the key that each holds.
+
+    A worker tells of a hundred sites, those with a problem first.
+
+    Args:
+        workers: see `read_workers`.
+        site: its name, or that of one of its budgets.
+        now_ms: Unix ms.
+    """
+    name = site.partition("/")[0]
+    seen = {one.worker: one.seen for one in workers if one.seen and not one.seen.is_lost(now_ms)}
+    return [
+        KeyHolder(worker=worker, mark=one.keys[name][0], problem=one.keys[name][1])
+        for worker, one in seen.items()
+        if name in one.keys
+    ]
 
 
 def read_workers(client: redis.Redis, keyspace: Keyspace) -> list[WorkerState]:

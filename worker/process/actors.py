@@ -16,12 +16,14 @@ from worker.api.request import ApiRequest, build_request
 from worker.engine import crash_points
 from worker.engine.delivery import Delivery, current_delivery
 from worker.engine.endings import Bury, Ending, Finish, Release, Retry
-from worker.errors import NotSentError
+from worker.engine.exclusions import Exclusions
+from worker.errors import NotSentError, SettingsError
 from worker.jobs import outcome
 from worker.jobs.job import QUEUE, idempotency_key
 from worker.metrics.counts import Counts
 from worker.operations import OPERATIONS, Operation
 from worker.process.job_log import JobLog, JobNames
+from worker.process.site_keys import SiteKeys
 from worker.retry.rules import Decision, close_window, decide, may_send
 from worker.settings import Settings
 
@@ -49,6 +51,7 @@ class Caller:
         connections: most calls at the same time.
         counts: where attempts and calls are counted.
         rng: source of jitter.
+        keys: which sites the process has a good key for.
     """
 
     def __init__(
@@ -56,6 +59,7 @@ class Caller:
         settings: Settings,
         *,
         client: Client | None = None,
+        keys: SiteKeys | None = None,
         connections: int = CONNECTIONS,
         counts: Counts | None = None,
         rng: random.Random | None = None,
@@ -68,6 +72,8 @@ class Caller:
             max_connections=connections,
         )
         self._rng = rng or random.Random()
+        #: Which sites this process can serve.
+        self.keys = keys or SiteKeys(settings, Exclusions())
         self._policies = {kind: settings.policy(kind) for kind in OPERATIONS}
         #: What was counted since the start of the process.
         self.counts = counts or Counts(sites=settings.sites, kinds=OPERATIONS)
@@ -99,9 +105,11 @@ class Caller:
             attempt=delivery.attempts + 1,
             waited_ms=at_ms - delivery.enqueued_at_ms,
         )
+        api_key = ""
         try:
+            request, api_key = self._prepare(operation, payload, options, delivery)
             ending = await self._attempt(
-                operation, payload, options, delivery, names=names, at_ms=at_ms
+                operation, request, api_key, delivery, names=names, at_ms=at_ms
             )
         except Exception as error:  # noqa: BLE001 - every failure is an ending
             took_ms = round((time.monotonic() - started) * 1000)
@@ -117,23 +125,24 @@ class Caller:
             )  # fmt: skip
             decision = self._decide(error, operation, delivery)
             self._note(decision, delivery, error)
-            ending = self._ending(decision, delivery, error, entry)
+            mark = self._note_key(decision, delivery, error, api_key)
+            ending = self._ending(decision, delivery, error, entry, key_mark=mark)
         delivery.end(ending)
 
     async def _attempt(
         self,
         operation: Operation,
-        payload: Mapping[str, Any],
-        options: Mapping[str, Any],
+        request: ApiRequest,
+        api_key: str,
         delivery: Delivery,
         *,
         names: JobNames,
         at_ms: int,
     ) -> Ending:
-        request, api_key = self._prepare(operation, payload, options, delivery)
         crash_points.point("before_send")
         delivery.sent = True
         answer = await self.client.call(request, api_key=api_key)
+        self.keys.answered(delivery.site, api_key)
         part = operation.read_answer(answer.body, status=answer.status, replayed=answer.replayed)
         crash_points.point("after_parse")
         entry = outcome.attempt_entry(
@@ -181,6 +190,14 @@ class Caller:
             error=error,
         )
 
+    def _note_key(
+        self, decision: Decision, delivery: Delivery, error: Exception, api_key: str
+    ) -> str:
+        """Leave a site to others when its key is the matter; give the mark of a refused key."""
+        if decision.action == "hand_back" and isinstance(error, SettingsError):
+            self.keys.cannot_serve(delivery.budget, error)
+        return self.keys.refuse(delivery.site, api_key) if decision.key_refused else ""
+
     def _decide(self, error: Exception, operation: Operation, delivery: Delivery) -> Decision:
         since_ms = delivery.unsure_since_ms
         if since_ms is None and delivery.sent:
@@ -200,9 +217,17 @@ class Caller:
         )
 
     def _ending(
-        self, decision: Decision, delivery: Delivery, error: Exception | None, attempt: str | bytes
+        self,
+        decision: Decision,
+        delivery: Delivery,
+        error: Exception | None,
+        attempt: str | bytes,
+        *,
+        key_mark: str = "",
     ) -> Ending:
         match decision.action:
+            case "hand_back":
+                return Release()
             case "retry" | "reissue" | "trip_site":
                 return Retry(
                     delay_ms=decision.delay_ms,
@@ -213,6 +238,7 @@ class Caller:
                     new_epoch=decision.action == "reissue",
                     trip_reason=decision.trip_reason or "",
                     failing=decision.error_class in FAILING_CLASSES,
+                    key_mark=key_mark,
                 )
             case "hold":
                 return Bury(

@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
-import hashlib
+import logging
 import threading
+from collections.abc import Mapping
 from typing import Any, Final
 
 from dramatiq.broker import Broker
 from dramatiq.middleware import Middleware
 
 from worker.engine.broker import Budget, EngineBroker
-from worker.errors import BrokerError, SettingsError
+from worker.engine.site_config import limits_text
+from worker.errors import BrokerError
+from worker.logs.events import SITE_LIMITS_DIFFER, emit
+from worker.process.site_keys import SiteKeys
 from worker.settings import Settings
 from worker.settings.site import Site
 
-__all__ = ["BudgetKeeper", "budget_of", "key_mark_of", "rate_of"]
+__all__ = ["BudgetKeeper", "budget_of", "rate_of"]
+
+_log = logging.getLogger("worker.site")
 
 #: Seconds between two writings: a Redis that lost everything learns its limits again.
 REPEAT_S: Final = 5.0
@@ -24,7 +30,9 @@ RETRY_S: Final = 1.0
 BURST_PART: Final = 50
 
 
-def budget_of(site: Site, name: str | None = None, *, key_mark: str = "") -> Budget:
+def budget_of(
+    site: Site, name: str | None = None, *, key_mark: str = "", accepted: bool = False
+) -> Budget:
     """Work out the rate of a site, or of one of its hosts that has a budget of its own.
 
     In any minute at most rate + burst + 1 calls can go out; the rate is lowered by as much, so
@@ -33,27 +41,15 @@ def budget_of(site: Site, name: str | None = None, *, key_mark: str = "") -> Bud
     Args:
         site: the site.
         name: of the budget; the site's own when None.
-        key_mark: see `key_mark_of`; "" when the key is the one of the last time.
+        key_mark: of the key that this process holds; "" when it does not say.
+        accepted: whether the API took the key since it was refused.
     """
     rate, burst = rate_of(site.rate_per_minute * site.share)
     cap = max(1, int(site.max_in_flight * site.share)) if site.max_in_flight else 0
     return Budget(
-        name or site.name, rate_per_minute=rate, burst=burst, max_in_flight=cap, key_mark=key_mark
-    )
-
-
-def key_mark_of(site: Site) -> str:
-    """Tell the site's key from another one: 32 bits of a hash, which say nothing about it.
-
-    Returns:
-        8 hex digits; "none" when there is no key to read.
-    """
-    try:
-        key = site.api_key.read()
-    except SettingsError:
-        return "none"
-    text = f"largesse key mark\x1f{site.name}\x1f{key}"
-    return hashlib.sha256(text.encode()).hexdigest()[:8]
+        name or site.name, rate_per_minute=rate, burst=burst, max_in_flight=cap,
+        key_mark=key_mark, accepted=accepted,
+    )  # fmt: skip
 
 
 def rate_of(allowed: float) -> tuple[float, int]:
@@ -71,16 +67,18 @@ def rate_of(allowed: float) -> tuple[float, int]:
 
 
 class BudgetKeeper(Middleware):
-    """Writes the budgets of all configured sites.
+    """Writes the budgets of all configured sites, and which keys this process holds.
 
     Args:
         settings: the sites.
+        keys: told which of its keys were refused.
     """
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, keys: SiteKeys) -> None:
         self._sites = tuple(settings.sites.values())
-        #: Marks of the keys as Redis has heard of them: it is told of a key when it is another.
-        self._marks: dict[str, str] = {}
+        self._keys = keys
+        #: The limits that living workers say, by budget, as they were last logged.
+        self._limits: dict[str, Mapping[str, str]] = {}
         self._stopped = threading.Event()
 
     def before_worker_boot(self, broker: Broker, worker: Any) -> None:  # noqa: ARG002
@@ -100,15 +98,33 @@ class BudgetKeeper(Middleware):
 
     def _write(self, broker: Broker) -> bool:
         assert isinstance(broker, EngineBroker)  # noqa: S101 - added by main.build alone
-        marks = {site.name: key_mark_of(site) for site in self._sites}
+        marks = {site.name: self._keys.mark(site) for site in self._sites}
+        budgets = [
+            budget_of(site, name, key_mark=mark, accepted=self._keys.accepted(site.name) == mark)
+            for site, mark in zip(self._sites, marks.values(), strict=True)
+            for name in site.budgets
+        ]
         try:
-            broker.configure(
-                budget_of(site, name, key_mark=mark if self._marks.get(site.name) != mark else "")
-                for site, mark in zip(self._sites, marks.values(), strict=True)
-                for name in site.budgets
-            )
+            found = broker.configure(budgets)
         except BrokerError as error:
             broker.outage.began(error)
             return False
-        self._marks = marks
+        for site in self._sites:
+            refused = any(found[name].refused for name in site.budgets)
+            self._keys.learn(site, marks[site.name], refused=refused)
+        for name, known in found.items():
+            self._tell_limits(name, known.limits)
         return True
+
+    def _tell_limits(self, name: str, limits: Mapping[str, str]) -> None:
+        """Say once which workers differ about a site."""
+        if limits.keys() == self._limits.get(name, {}).keys():
+            return
+        self._limits[name] = limits
+        if limits:
+            said = "; ".join(f"{who} says {limits_text(one)}" for one, who in limits.items())
+            emit(
+                _log, SITE_LIMITS_DIFFER, level=logging.WARNING, site=name,
+                problem=f"workers differ and the lowest limits hold: {said}",
+                remedy="Give all workers the same settings.",
+            )  # fmt: skip

@@ -11,6 +11,7 @@ import sys
 from typing import NoReturn
 
 from worker.process import member, supervisor
+from worker.process.site_keys import require_key
 from worker.settings import Settings
 
 __all__ = ["become"]
@@ -29,9 +30,9 @@ def become(serve: str, *, processes: int, concurrency: int, grace_s: float) -> N
         grace_s: seconds that running jobs get at shutdown.
 
     Raises:
-        SettingsError: a setting is missing or wrong.
+        SettingsError: a setting is missing or wrong, or no key of any site can be read.
     """
-    Settings.from_env()
+    require_key(Settings.from_env())
     # -P: modules are looked for where they always are, not beside the file.
     python = [sys.executable, "-P"]
     one = [

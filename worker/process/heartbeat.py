@@ -12,8 +12,8 @@ import json
 import logging
 import threading
 import time
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any, Final
 
 import redis
@@ -53,6 +53,8 @@ class Seen:
         silence_ms: ms since its slowest consumer had last heard from Redis while it had room.
         ready: whether it took jobs then.
         why: what its `/readyz` said, such as "ready" or "stopping".
+        keys: site to the mark of the key that it held then and what was wrong with it: "",
+            "missing" or "refused".
     """
 
     worker: str
@@ -64,6 +66,7 @@ class Seen:
     silence_ms: int
     ready: bool
     why: str
+    keys: Mapping[str, Sequence[str]] = field(default_factory=dict)
 
     def is_lost(self, now_ms: int) -> bool:
         """Say whether it has said nothing for longer than it should."""
@@ -183,4 +186,4 @@ _SAID: Final = (
 
 def _known(word: Mapping[str, Any]) -> dict[str, Any]:
     """Leave out what a newer version says beside; the rest it must say."""
-    return {name: word[name] for name in _SAID}
+    return {**{name: word[name] for name in _SAID}, "keys": word.get("keys", {})}

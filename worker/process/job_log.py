@@ -26,6 +26,7 @@ _EVENTS: Final[Mapping[str, tuple[str, int]]] = {
     "hold": (events.JOB_HELD, logging.WARNING),
     "reissue": (events.JOB_REISSUED, logging.WARNING),
     "trip_site": (events.JOB_SNOOZED, logging.INFO),
+    "hand_back": (events.JOB_SNOOZED, logging.INFO),
 }
 
 
@@ -173,7 +174,7 @@ class JobLog:
         if decision.throttle_site_ms is not None and decision.trip_reason is None:
             throttled = {"delay_ms": decision.throttle_site_ms, "why": decision.why}
             self._site(events.SITE_THROTTLED, logging.WARNING, job.site, throttled)
-        if decision.trip_reason is not None:
+        if decision.trip_reason is not None and not decision.key_refused:
             tripped = {"reason": decision.trip_reason}
             self._site(events.SITE_TRIPPED, logging.ERROR, job.site, tripped)
 

@@ -25,6 +25,7 @@ from worker.metrics.prometheus import Metrics, ProcessCounts, QueueReading
 from worker.process.health import Health
 from worker.process.heartbeat import Heartbeat
 from worker.process.http_port import Port
+from worker.process.site_keys import SiteKeys
 from worker.settings import Settings
 from worker.version import __version__
 
@@ -42,9 +43,11 @@ class Monitor(Middleware):
     Args:
         settings: port and address; Redis.
         counts: what the actors count.
+        keys: which sites the process has a good key for.
     """
 
-    def __init__(self, settings: Settings, counts: Counts) -> None:
+    def __init__(self, settings: Settings, counts: Counts, keys: SiteKeys) -> None:
+        self._keys = keys
         self._settings = settings
         self._counts = counts
         self._flusher: Flusher | None = None
@@ -75,7 +78,7 @@ class Monitor(Middleware):
             health.watch_loop(asyncio.get_running_loop())
         self._heartbeat = Heartbeat(
             broker.client, broker.keyspace, broker.broker_id,
-            lambda: _facts(broker, worker, health),
+            lambda: {**_facts(broker, worker, health), "keys": self._keys.told()},
             beside=lambda now_ms: _record(broker, now_ms),
         )  # fmt: skip
         self._heartbeat.start()

@@ -18,7 +18,7 @@ from worker.errors import (
 
 __all__ = ["Action", "Decision", "error_class_of"]
 
-Action = Literal["retry", "fail", "expire", "hold", "reissue", "trip_site"]
+Action = Literal["retry", "fail", "expire", "hold", "reissue", "trip_site", "hand_back"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -27,13 +27,15 @@ class Decision:
 
     Attributes:
         action: `retry` with the same key; `fail`; `expire`; `hold` for a person; `reissue` with a
-            new key, the old one recorded as a possible orphan; `trip_site` and put the job back.
+            new key, the old one recorded as a possible orphan; `trip_site` and put the job back;
+            `hand_back` to another worker, as this one cannot serve the site.
         delay_ms: ms until the next attempt, for `retry` and `reissue`; else 0.
         counted: True when the attempt burnt one of `max_attempts`.
         executed_unknown: True when the API may have executed this attempt.
         throttle_site_ms: ms to throttle the whole site for, or None; with a `trip_reason`, ms
             until it is tried for the first time.
         trip_reason: why the site is tripped: an api_error_code or a word; else None.
+        key_refused: True when the API refused the key, not the site: another key may do.
         error_class: `not_sent`, `throttled`, `unavailable`, `ambiguous`, `rejected`,
             `misconfigured`, `invalid`, `internal` or `expired`.
         why: one sentence for the outcome and the log; holds no value of a payload.
@@ -47,6 +49,7 @@ class Decision:
     executed_unknown: bool = False
     throttle_site_ms: int | None = None
     trip_reason: str | None = None
+    key_refused: bool = False
 
 
 _CLASSES: Final[tuple[tuple[type[Exception], str], ...]] = (

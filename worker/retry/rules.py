@@ -6,7 +6,9 @@
     unavailable    503                                     again; in maintenance: trip the site
     ambiguous      timeout, reset, 5xx, unreadable 2xx     again with the same key, in the window
     rejected       4xx                                     fail
-    misconfigured  401, 403, unknown site, no key          trip the site, keep the job
+    misconfigured  401                                     this key serves no more, keep the job
+    misconfigured  403, unknown site                       trip the site, keep the job
+    misconfigured  no key, site not configured here        back to its line, for another worker
     invalid        the worker itself refused the job       fail
     internal       anything else: a bug                    like ambiguous, a few times
     expired        the next attempt misses the deadline    expire: the deadline wins over all
@@ -20,6 +22,7 @@ from __future__ import annotations
 import math
 import random
 from dataclasses import dataclass, replace
+from typing import Final
 
 from worker.errors import (
     AmbiguousError,
@@ -66,6 +69,8 @@ __all__ = [
 
 
 _MAX_DOUBLINGS = 40
+#: HTTP status that is about the key alone.
+KEY_REFUSED: Final = 401
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -181,11 +186,13 @@ def _first_thought(error: Exception, case: _Case) -> Decision:
             return Decision(action="fail", error_class="rejected", why=why, counted=True)
         case MisconfiguredError():
             http = f"http_{error.status}" if error.status is not None else error.reason
-            return _tripped(
-                error.api_error_code or http, f"no request of this site can succeed: {error}"
-            )
+            what = "key" if error.status == KEY_REFUSED else "site"
+            why = f"no request with this {what} can succeed: {error}"
+            tripped = _tripped(error.api_error_code or http, why)
+            return replace(tripped, key_refused=error.status == KEY_REFUSED)
         case SettingsError():
-            return _tripped("settings", str(error))
+            why = f"this worker cannot serve the site: {error}"
+            return Decision(action="hand_back", error_class="misconfigured", why=why)
         case InvalidJobError():
             why = f"the job is not valid: {error}"
             return Decision(action="fail", error_class="invalid", why=why, counted=True)

@@ -130,11 +130,14 @@ class Fleet:
         paths = sorted(self._folder.glob("*.log"))
         return "".join(path.read_text(encoding="utf-8", errors="replace") for path in paths)
 
+    def pids(self) -> set[int]:
+        """Process ids of all workers and their children."""
+        return {pid for one in self.members for pid in (one.pid, *descendants(one.pid))}
+
     def resident_kib(self) -> int:
         """Memory of all workers and their children, KiB."""
-        pids = [pid for one in self.members for pid in (one.pid, *descendants(one.pid))]
         total = 0
-        for pid in pids:
+        for pid in self.pids():
             status = Path(f"/proc/{pid}/status")
             if status.exists():
                 line = next(x for x in status.read_text().splitlines() if x.startswith("VmRSS"))

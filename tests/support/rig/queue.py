@@ -196,9 +196,12 @@ class Queue:
         burst_ms: int = 0,
         cap: int = 0,
         key_mark: str = "",
-    ) -> None:
-        """Write a site's budget."""
-        self.run("configure", site, interval_ms, burst_ms, cap, key_mark)
+        accepted: bool = False,
+        worker: str = "host:1:a",
+    ) -> Any:
+        """Write a site's budget; what Redis knows of it."""
+        row = (site, interval_ms, burst_ms, cap, key_mark, int(accepted))
+        return self.run("configure", worker, *row)[0]
 
     def key(self, rest: str) -> str:
         """Whole name of a key of the shard."""

@@ -47,6 +47,14 @@ def tour(queue: Queue) -> None:
     _persons(queue)
     _messages(queue)
     _rest(queue)
+    _refused_key(queue)
+
+
+def _refused_key(queue: Queue) -> None:
+    queue.configure("locked", key_mark="9e2a0c1f")
+    queue.add("locked-out", site="locked")
+    lease = queue.take("locked-out")
+    queue.retry(lease, counted=False, trip_reason="api_authentication_failed", key_mark="9e2a0c1f")
 
 
 def _good_days(queue: Queue) -> None:

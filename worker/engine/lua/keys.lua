@@ -15,6 +15,7 @@ local function msg_key(id) return P .. 'msg:' .. id end
 local function out_key(id) return P .. 'out:' .. id end
 local function hist_key(id) return P .. 'hist:' .. id end
 local function site_key(site) return P .. 'site:' .. site end
+local function config_key(site) return P .. 'config:' .. site end
 local function queue_key(queue, part) return P .. 'q:' .. queue .. ':' .. part end
 local function line_key(queue, site, lane) return P .. 'q:' .. queue .. ':line:' .. site .. ':' .. lane end
 

@@ -2,18 +2,18 @@
 --
 -- Writes job:<id>, hist:<id>, q:<queue>:{leases, delayed, line:*, turn, bell}, site:<site>; a job that was
 -- cancelled while it ran ends here as finish would end it.
--- ARGV  ttl_ms, stream_max, then n endings of 10: id, fence, delay_ms, counted, unsure, attempt,
---       throttle_site_ms, new_epoch, trip_reason, failing. `unsure` = 1 when the API may have executed this attempt;
+-- ARGV  ttl_ms, stream_max, then n endings of 11: id, fence, delay_ms, counted, unsure, attempt,
+--       throttle_site_ms, new_epoch, trip_reason, failing, key_mark. `unsure` = 1 when the API may have executed this attempt;
 --       `new_epoch` = 1 when the next attempt needs a new idempotency key (a possible orphan is
 --       recorded); a `trip_reason` trips the site: one job is tried now and then (first after
---       throttle_site_ms, if given, for one that is unavailable); `failing` = 1 when the attempt says that the
---       site does not work.
+--       throttle_site_ms, if given, for one that is unavailable), unless it is about the one key that has this
+--       `key_mark` and another key may do; `failing` = 1 when the attempt says that the site does not work.
 -- Gives n times 1 or 0 (refused).
 local ttl_ms, stream_max = ARGV[1], ARGV[2]
 local reply = {}
 local rung = {}
 redis.call('DEL', P .. 'void')
-for i = 3, #ARGV, 10 do
+for i = 3, #ARGV, 11 do
   local id, delay_ms = ARGV[i], tonumber(ARGV[i + 2])
   local job = end_lease(id, ARGV[i + 1], ARGV[i + 9] == '1' and 'failing')
   if job then
@@ -27,6 +27,8 @@ for i = 3, #ARGV, 10 do
       if wait_ms > 0 then throttle(job.site, wait_ms) end
     elseif ARGV[i + 9] == '1' then
       trip_unavailable(job.site, ARGV[i + 8], wait_ms)
+    elseif ARGV[i + 10] ~= '' then
+      refuse_key(job.site, ARGV[i + 8], ARGV[i + 10])
     else
       trip_refused(job.site, ARGV[i + 8])
     end

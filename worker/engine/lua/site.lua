@@ -22,6 +22,8 @@ local PROBE_FIRST_MS, PROBE_MAX_MS, PROBE_REFUSED_MS = 15000, 60000, 60000
 -- Milliseconds that an adaptive rate stands after a 429, and the most when 429s go on; after that it doubles in
 -- every DOUBLE_MS, so that a limit that was raised is in use again within a minute.
 local HOLD_FIRST_MS, HOLD_MAX_MS, DOUBLE_MS = 10000, 35000, 3500
+-- Milliseconds for which what a worker said of a site holds: it says so every 5 s; and for which keys are known.
+local LIVING_MS, KEPT_MS = 20000, 86400000
 -- The slowest adaptive rate: a part of the configured one.
 local ADAPTIVE_MIN = 1 / 64
 
@@ -114,8 +116,30 @@ local function trip(site, reason, probe_ms)
   line_up_anew(site)
 end
 
--- The API refused the site's key, or does not know the site.
+-- The API does not know the site, or lets nobody in.
 local function trip_refused(site, reason) trip(site, reason, PROBE_REFUSED_MS) end
+
+-- The API refused one key of the site. Workers with another key go on; the site trips once no living worker
+-- has a key that was not refused.
+local function refuse_key(site, reason, mark)
+  local said = config_key(site)
+  redis.call('HSET', said, 'refused ' .. mark, AT .. ' ' .. reason)
+  redis.call('PEXPIRE', said, KEPT_MS)
+  local rows, refused, good = redis.call('HGETALL', said), {}, {}
+  for i = 1, #rows, 2 do
+    local word, value = string.match(rows[i], '^(%S+) (.*)$')
+    if word == 'refused' then
+      refused[value] = true
+    elseif word == 'key' and value ~= 'none' and math.abs(NOW - string.match(rows[i + 1], '^%d+')) <= LIVING_MS then
+      good[value] = true
+    end
+  end
+  for value in pairs(good) do
+    if not refused[value] then return end
+  end
+  redis.call('HSET', site_key(site), 'key_tripped', 1)
+  trip_refused(site, reason)
+end
 
 -- The API said that the site is unavailable for a while: a run of failures that is known at the first. It
 -- may have said (told_ms > 0) when to ask again.
@@ -155,7 +179,7 @@ end
 local function note_success(site, tripped)
   redis.call('HDEL', site_key(site), 'failures')
   if tripped then
-    redis.call('HDEL', site_key(site), 'tripped', 'tripped_at', 'probe_at', 'probe_ms')
+    redis.call('HDEL', site_key(site), 'tripped', 'tripped_at', 'probe_at', 'probe_ms', 'key_tripped')
     line_up_anew(site)
   end
 end
