@@ -221,7 +221,8 @@ def test_backlog_of_one_site_costs_others_nothing(world: World, figures: Counts)
         **world.versions(),
         size="full" if world.full else "quick",
     )
-    assert within >= START_SHARE
+    # Beside other test programs some jobs start late; behind the backlog all would.
+    assert within >= (START_SHARE if world.full else 0.9)
     assert beside_kib - alone_kib <= 4 * 1024
     assert beside_cpu <= short_cpu * 1.2 + 15
 

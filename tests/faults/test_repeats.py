@@ -9,6 +9,8 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from rig.figures import Counts
+from rig.fleet import Fleet
+from rig.invariants import PREFIX
 from rig.processes import ROOT
 from rig.producing import GIFT
 from rig.waiting import until
@@ -117,6 +119,11 @@ def test_skewed_clocks_change_nothing(world: World, figures: Counts, skew: str) 
     assert len(delayed) >= 10
 
 
+def _is_there(world: World, fleet: Fleet) -> bool:
+    workers = world.client.zrange(f"{PREFIX}workers", 0, -1)
+    return bool(fleet.pids() & {int(name.split(":")[1]) for name in workers})
+
+
 def test_rolling_restart_under_load_loses_nothing(world: World, figures: Counts) -> None:
     """T31: workers of both kinds side by side, replaced one after the other under load."""
     n = 5_000 if world.full else 300
@@ -127,7 +134,9 @@ def test_rolling_restart_under_load_loses_nothing(world: World, figures: Counts)
     while world.published() < n * 0.9:
         threads = rounds % 2 == 1
         fleets.append(world.fleet(size=1, grace_s=5, threads=threads).start())
-        codes = fleets.pop(0).stop(timeout_s=30)
+        oldest = fleets.pop(0)
+        until(lambda fleet=oldest: _is_there(world, fleet), what="the heartbeat of a worker")
+        codes = oldest.stop(timeout_s=30)
         assert codes == [0]
         rounds += 1
     world.wait(timeout_s=60)
