@@ -5,13 +5,13 @@ from __future__ import annotations
 import asyncio
 import socket
 import ssl
-import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import ExitStack, asynccontextmanager
 from typing import Any
 
 import httpx
 import pytest
+from rig.stopwatch import Stopwatch
 
 from worker.api.connection import BUFFER_MAX_BYTES, HEAD_MAX_BYTES
 from worker.api.transport import PooledTransport
@@ -338,9 +338,9 @@ def test_transport_does_not_wait_for_a_dead_address(
 
             monkeypatch.setattr("worker.api.transport.Resolver.find", both)
             carrier = transport()
-            started = time.monotonic()
+            started = Stopwatch()
             assert await exchange(carrier, f"http://two.example:{port}") == OK
-            assert time.monotonic() - started < 1.5
+            assert started.own_s < 1.5
             await carrier.aclose()
 
     run(scenario)

@@ -16,6 +16,7 @@ import redis
 from rig.producing import GIFT, OFFER
 from rig.proxy import ChaosProxy
 from rig.server import RedisServer
+from rig.stopwatch import Stopwatch
 
 from worker import AsyncProducer, Producer, Settings
 from worker.errors import (
@@ -345,10 +346,10 @@ def test_producer_learns_within_a_second_that_redis_is_unreachable(outage: Any) 
     """Refused, silent or swallowed: enqueue raises within 1 s, time after time."""
     with outage() as port, Producer(Settings(redis_url=f"redis://127.0.0.1:{port}/0")) as away:
         for _ in range(2):
-            begun = time.monotonic()
+            begun = Stopwatch()
             with pytest.raises(BrokerUnavailableError):
                 away.gift_checkout(GIFT, site="acme-test")
-            assert time.monotonic() - begun < 1.05
+            assert begun.own_s < 1.05
 
 
 @pytest.mark.anyio
@@ -357,10 +358,10 @@ async def test_async_producer_learns_it_too(outage: Any) -> None:
     """The same on a loop, which is never blocked meanwhile."""
     with outage() as port:
         async with AsyncProducer(Settings(redis_url=f"redis://127.0.0.1:{port}/0")) as away:
-            begun = time.monotonic()
+            begun = Stopwatch()
             with pytest.raises(BrokerUnavailableError):
                 await away.gift_checkout(GIFT, site="acme-test")
-            assert time.monotonic() - begun < 1.05
+            assert begun.own_s < 1.05
 
 
 def test_producer_learns_it_when_an_open_connection_falls_silent(
@@ -373,10 +374,10 @@ def test_producer_learns_it_when_an_open_connection_falls_silent(
     ):
         producer.gift_checkout(GIFT, key="a", site="acme-test")
         proxy.set(stall_up=True, stall_down=True)
-        begun = time.monotonic()
+        begun = Stopwatch()
         with pytest.raises(BrokerUnavailableError):
             producer.gift_checkout(GIFT, key="b", site="acme-test")
-        assert time.monotonic() - begun < 1.05
+        assert begun.own_s < 1.05
         proxy.heal()
         assert producer.gift_checkout(GIFT, key="b", site="acme-test").state() == "queued"
 
@@ -450,10 +451,10 @@ def test_batch_that_redis_leaves_is_completed_by_its_repeat(redis_server: RedisS
     ):
         specs = [spec(key=f"order-{n}") for n in range(1000)]
         proxy.set(stall_up_after=300_000)
-        started = time.monotonic()
+        started = Stopwatch()
         with pytest.raises(BrokerUnavailableError):
             producer.enqueue_many(specs)
-        assert time.monotonic() - started < 5  # some calls of less than a second each
+        assert started.own_s < 5  # some calls of less than a second each
         proxy.heal()
         proxy.cut()
         handles = producer.enqueue_many(specs)

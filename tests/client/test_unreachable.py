@@ -16,6 +16,7 @@ import pytest
 from rig.producing import GIFT
 from rig.proxy import ChaosProxy
 from rig.server import RedisServer
+from rig.stopwatch import Stopwatch
 
 from worker import AsyncProducer, Producer, Settings
 from worker.client import connections
@@ -34,12 +35,12 @@ REPEAT_S = 3.0
 def _refused(url: str) -> str:
     """What both producers say, which must be the same."""
     texts = set()
-    began = time.monotonic()
+    began = Stopwatch()
     with Producer(Settings(redis_url=url)) as producer:
         with pytest.raises(BrokerUnavailableError) as caught:
             producer.gift_checkout(GIFT, site="acme-test")
         texts.add(str(caught.value))
-        assert time.monotonic() - began < TOLD_S
+        assert began.own_s < TOLD_S
         assert str(pickle.loads(pickle.dumps(caught.value))) == str(caught.value)
 
     async def ask() -> None:
@@ -139,11 +140,11 @@ def test_last_good_address_serves_while_the_name_server_is_silent(
         return real(host, *args, **options)
 
     monkeypatch.setattr(socket, "getaddrinfo", silent)
-    began = time.monotonic()
+    began = Stopwatch()
     try:
         with Producer(Settings(redis_url=url)) as producer:
             producer.gift_checkout(GIFT, site="acme-test")
-        assert time.monotonic() - began < TOLD_S
+        assert began.own_s < TOLD_S
     finally:
         answer.set()
 
@@ -166,9 +167,9 @@ def test_forgotten_connections_fail_no_call(
         for call in (lambda: producer.gift_checkout(GIFT, site="acme-test"), job.state):
             proxy.half_open()
             time.sleep(0.2)
-            began = time.monotonic()
+            began = Stopwatch()
             call()
-            assert time.monotonic() - began < REPEAT_S
+            assert began.own_s < REPEAT_S
 
 
 def test_wait_goes_on_after_connections_were_forgotten(proxy: ChaosProxy, make_hand: Any) -> None:
@@ -180,9 +181,9 @@ def test_wait_goes_on_after_connections_were_forgotten(proxy: ChaosProxy, make_h
         time.sleep(0.5)
         proxy.half_open()
         make_hand(f"redis://127.0.0.1:{proxy.target_port}/0").serve()
-        ended = time.monotonic()
+        ended = Stopwatch()
         assert waiting.result().job_id == job.id
-        assert time.monotonic() - ended < 3
+        assert ended.own_s < 3
 
 
 def test_async_forgotten_connection_fails_no_call(
@@ -197,8 +198,8 @@ def test_async_forgotten_connection_fails_no_call(
         async with AsyncProducer(Settings(redis_url=url)) as producer:
             await producer.gift_checkout(GIFT, site="acme-test")
             await asyncio.to_thread(proxy.half_open)
-            began = time.monotonic()
+            began = Stopwatch()
             await producer.gift_checkout(GIFT, site="acme-test")
-            assert time.monotonic() - began < REPEAT_S
+            assert began.own_s < REPEAT_S
 
     asyncio.run(ask())
