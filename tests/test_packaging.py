@@ -90,6 +90,7 @@ def test_public_names_are_pinned() -> None:
         "JobHeldError",
         "JobResult",
         "JobState",
+        "LayoutError",
         "Producer",
         "QueueFullError",
         "ResultExpiredError",

@@ -2,6 +2,7 @@
 
     WorkerError
     ├ SettingsError                 a setting is missing or wrong
+    │ └ LayoutError                 the queue in Redis is laid out in another way
     ├ ArgumentError                 a call was given a value of the wrong type or range
     ├ InvalidJobError               a job was refused before it was enqueued
     ├ JobConflictError              the key is taken by another payload
@@ -44,6 +45,7 @@ __all__ = [
     "JobConflictError",
     "JobFailedError",
     "JobHeldError",
+    "LayoutError",
     "MisconfiguredError",
     "NotSentError",
     "QueueFullError",
@@ -81,6 +83,38 @@ class SettingsError(WorkerError):
 
     def __str__(self) -> str:
         return f"{self.variable} {self.problem}. {self.remedy}"
+
+
+class LayoutError(SettingsError):
+    """The queue in Redis is laid out in another way: jobs would lie where no worker looks.
+
+    Args:
+        shards: number of shards of this process (`LARGESSE_SHARDS`).
+        version: version of the job records that this process writes, or reads as a worker.
+        queue_shards: number of shards of the queue.
+        queue_version: highest version of job records that its workers read.
+    """
+
+    def __init__(self, shards: int, version: int, queue_shards: int, queue_version: int) -> None:
+        if shards != queue_shards:
+            super().__init__(
+                "LARGESSE_SHARDS",
+                f"is {shards}, and the queue in this Redis has {queue_shards}",
+                f"Set LARGESSE_SHARDS={queue_shards} for every app and worker of this queue.",
+            )
+        else:
+            super().__init__(
+                "The version of Largesse",
+                f"writes job records of version {version}, and the workers read up to "
+                f"{queue_version}",
+                "Upgrade the workers first, then the apps.",
+            )
+        self.shards = shards
+        self.version = version
+        self.queue_shards = queue_shards
+        self.queue_version = queue_version
+        # What a pickle calls this with.
+        self.args = (shards, version, queue_shards, queue_version)
 
 
 class ArgumentError(WorkerError):

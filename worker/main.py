@@ -7,6 +7,7 @@ largesse worker -p 2 --concurrency 128     processes with an event loop each
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import gc
 import logging
 import os
@@ -27,6 +28,7 @@ from worker.engine.broker import EngineBroker
 from worker.engine.bulkhead import OVERFLOW
 from worker.engine.connection import WORKER, connect
 from worker.engine.exclusions import Exclusions
+from worker.errors import BrokerError
 from worker.logs import pipeline
 from worker.logs.events import WORKER_RESTARTED, WORKER_STARTED, WORKER_STOPPED, emit
 from worker.logs.sentry_reports import open_reports
@@ -108,6 +110,16 @@ def build(settings: Settings, *, concurrency: int = CONNECTIONS) -> tuple[Engine
     return broker, caller
 
 
+def _lay_out(broker: EngineBroker) -> None:
+    """Compare the layout of the queue while nothing runs yet; later when Redis is away.
+
+    Raises:
+        LayoutError: the queue is laid out in another way.
+    """
+    with contextlib.suppress(BrokerError):
+        broker.scripts.lay_out(as_worker=True)
+
+
 def setup() -> Broker:
     """Set up a process of `dramatiq worker.main:setup`, in which it runs after the fork.
 
@@ -115,12 +127,13 @@ def setup() -> Broker:
         The broker, which is dramatiq's global one from now on.
 
     Raises:
-        SettingsError: a setting is missing or wrong.
+        SettingsError: a setting is missing or wrong, or differs from the queue's layout.
     """
     settings = Settings.from_env()
     pipeline.configure(settings)
     open_reports(settings)
     broker, _ = build(settings)
+    _lay_out(broker)
     dramatiq.set_broker(broker)
     return broker
 
@@ -154,6 +167,7 @@ def serve(
 
 async def _serve(settings: Settings, concurrency: int, grace_s: float, processes: int) -> None:
     broker, caller = build(settings, concurrency=concurrency * OVERFLOW)
+    _lay_out(broker)
     dramatiq.set_broker(broker)
     stopping = asyncio.Event()
     loop = asyncio.get_running_loop()

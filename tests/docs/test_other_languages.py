@@ -156,7 +156,7 @@ def test_page_spells_numbers_as_the_digest_does() -> None:
 def test_page_has_the_arguments_of_the_script() -> None:
     """The table of arguments is the one that the script itself declares, in its order."""
     script = (ROOT / "worker" / "engine" / "lua" / "enqueue.lua").read_text()
-    declared = re.search(r"n entries of (\d+): (.+)\.", script)
+    declared = re.search(r"n entries of (\d+): (.+);", script)
     assert declared is not None
     table = names("## The enqueue script")
     assert table[: int(declared[1])] == declared[2].split(", ")

@@ -211,6 +211,9 @@ def test_doctor_names_shards_that_nobody_serves(
     check = doctor("shards")
     assert check["status"] == "fail"
     assert "LARGESSE_SHARDS" in check["remedy"]
+    shelf.queue.scripts.lay_out()
+    check = doctor("shards")
+    assert (check["status"], check["found"]) == ("fail", "2 in the settings, and the queue has 1")
 
 
 def test_doctor_names_another_namespace(

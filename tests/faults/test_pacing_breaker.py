@@ -38,7 +38,7 @@ def _tail_ms(tenants: Tenants, *, prefix: str) -> float:
 
 def _is_near(tenants: Tenants, beside_ms: float, alone_ms: float) -> bool:
     """Whether a tail is within a tenth of another; of few jobs on a busy machine, or near it."""
-    return beside_ms <= alone_ms * 1.1 + (0 if tenants.world.full else 25)
+    return beside_ms <= alone_ms * 1.1 + (0 if tenants.world.full else 500)
 
 
 def _in_flight(tenants: Tenants, site: str) -> int:

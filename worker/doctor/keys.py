@@ -22,6 +22,7 @@ KNOWN: Final = frozenset(
     {
         "job", "msg", "out", "hist", "q", "queues", "sites", "site", "dead", "held", "outcomes",
         "ended", "counts", "gauges", "clock", "stopped_at", "audit", "workers", "worker", "config",
+        "layout",
     }
 )  # fmt: skip
 #: Keys that are looked at; a larger Redis is looked at in part.
@@ -61,9 +62,10 @@ def check_keys(client: redis.Redis, keyspace: Keyspace) -> Iterator[Check]:
     with speaking_to_redis():
         sight = _look(client, keyspace)
         newer = _newer(client, sight.records)
+        layout: Any = client.hget(f"{keyspace.prefix(0)}layout", "shards")
     yield _check_names(sight, keyspace)
     yield _check_records(sight, newer)
-    yield _check_shards(sight, keyspace)
+    yield _check_shards(sight, keyspace, None if layout is None else int(layout))
     yield _check_neighbours(sight)
 
 
@@ -132,8 +134,11 @@ def _check_records(sight: _Sight, newer: Counter[int]) -> Check:
     return Check("records", "warn", f"{found}, and this reads up to {RECORD_VERSION}", remedy)
 
 
-def _check_shards(sight: _Sight, keyspace: Keyspace) -> Check:
+def _check_shards(sight: _Sight, keyspace: Keyspace, layout: int | None) -> Check:
     found = f"{keyspace.shards} in the settings"
+    if layout not in {None, keyspace.shards}:
+        remedy = f"Set LARGESSE_SHARDS={layout} for every app and worker of this queue."
+        return Check("shards", "fail", f"{found}, and the queue has {layout}", remedy)
     if not sight.other_shards:
         return Check("shards", "ok", found)
     found += f", and shard {max(sight.other_shards)} in Redis"

@@ -15,7 +15,7 @@ from typing import Any, Final, Literal
 
 from dramatiq import Message
 
-from worker.engine.keys import Keyspace
+from worker.engine.keys import RECORD_VERSION, Keyspace
 from worker.engine.redis_connection import over_within
 from worker.engine.redis_errors import speaking_to_redis
 from worker.engine.scripts import Argument, AsyncScripts, Scripts
@@ -170,10 +170,12 @@ def take_in(
     Raises:
         BrokerUnavailableError: Redis is unreachable.
         QueueFullError: Redis is full.
+        LayoutError: the queue is laid out in another way.
     """
     words: dict[int, Accepted] = {}
     made: deque[Batch] = deque()
-    with closing(scripts.run_each("enqueue", _calls(entries, made))) as replies:
+    calls = _calls(entries, made, scripts.keyspace)
+    with closing(scripts.run_each("enqueue", calls)) as replies:
         while True:
             with over_within(call_s) if call_s else nullcontext():
                 reply = next(replies, None)
@@ -194,7 +196,7 @@ async def take_in_async(
     """
     words: dict[int, Accepted] = {}
     made: deque[Batch] = deque()
-    for shard, args in _calls(entries, made):
+    for shard, args in _calls(entries, made, scripts.keyspace):
         with speaking_to_redis():
             async with asyncio.timeout(CALL_S), room:
                 reply = await scripts.run("enqueue", shard, args)
@@ -202,11 +204,14 @@ async def take_in_async(
     return [words[place] for place in range(len(words))]
 
 
-def _calls(entries: Iterable[Entry], made: deque[Batch]) -> Iterator[tuple[int, list[Argument]]]:
+def _calls(
+    entries: Iterable[Entry], made: deque[Batch], keyspace: Keyspace
+) -> Iterator[tuple[int, list[Argument]]]:
     """Give shard and arguments of each call; what it takes in is put into `made`."""
     for batch in batches(entries):
         made.append(batch)
-        yield batch[0][1].shard, [part for _, entry in batch for part in entry.arguments()]
+        args: list[Argument] = [part for _, entry in batch for part in entry.arguments()]
+        yield batch[0][1].shard, [*args, keyspace.shards, RECORD_VERSION]
 
 
 def _note(words: dict[int, Accepted], batch: Batch, reply: Sequence[Any]) -> None:

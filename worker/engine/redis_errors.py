@@ -18,9 +18,20 @@ import redis.exceptions as redis_errors
 
 from worker.engine.name_lookup import SilentNameServerError
 from worker.engine.redis_connection import SilentTlsError
-from worker.errors import BrokerError, BrokerUnavailableError, QueueFullError
+from worker.errors import (
+    BrokerError,
+    BrokerUnavailableError,
+    LayoutError,
+    QueueFullError,
+    WorkerError,
+)
 
-__all__ = ["speaking_to_redis", "translate"]
+__all__ = ["NoLayoutError", "speaking_to_redis", "translate"]
+
+
+class NoLayoutError(Exception):
+    """Nobody has written down the layout of this shard yet; never leaves the engine."""
+
 
 _UNREACHABLE: Final = (
     redis_errors.ConnectionError,
@@ -40,7 +51,8 @@ _UNREACHABLE_REPLY: Final = re.compile(
     r"(?:^|[ -])(LOADING|BUSY|READONLY|CLUSTERDOWN|MASTERDOWN|TRYAGAIN|UNBLOCKED|NOREPLICAS|"
     r"NOSCRIPT)(?: |$)"
 )
-
+#: Shards and record version of the caller, then of the queue.
+_LAYOUT_REPLY: Final = re.compile(r"LAYOUT (\d+) (\d+) (\d+) (\d+)")
 
 #: How an error of the socket, of TLS or of the name server is told; the first that fits.
 _CAUSES: Final[tuple[tuple[type[BaseException], str], ...]] = (
@@ -59,14 +71,14 @@ _CAUSES: Final[tuple[tuple[type[BaseException], str], ...]] = (
 _NEVER_SENT: Final = frozenset(cause for _, cause in _CAUSES[:7])
 
 
-def translate(error: Exception) -> BrokerError | None:
+def translate(error: Exception) -> WorkerError | NoLayoutError | None:
     """Say which of our errors a failure of redis-py is.
 
     Args:
         error: what redis-py or the socket raised.
 
     Returns:
-        The error to raise, or None when it is neither unavailable nor full but a fault.
+        The error to raise, or None when it is a fault of our own.
     """
     text = str(error)
     if isinstance(error, redis_errors.OutOfMemoryError) or "OOM command not allowed" in text:
@@ -81,6 +93,11 @@ def translate(error: Exception) -> BrokerError | None:
         cause = _cause_of(error)
         return _unavailable(error, cause, never_sent=cause in _NEVER_SENT)
     if isinstance(error, redis_errors.ResponseError):
+        if "NOLAYOUT" in text:
+            return NoLayoutError()
+        layout = _LAYOUT_REPLY.search(text)
+        if layout is not None:
+            return LayoutError(*(int(number) for number in layout.groups()))
         reply = _UNREACHABLE_REPLY.search(text)
         if reply is not None:
             return _unavailable(error, f"it cannot serve now: {reply[1]}", never_sent=True)

@@ -13,15 +13,15 @@ import redis
 import redis.asyncio
 from redis.exceptions import NoScriptError
 
-from worker.engine.keys import Keyspace
-from worker.engine.redis_errors import speaking_to_redis
+from worker.engine.keys import RECORD_VERSION, Keyspace
+from worker.engine.redis_errors import NoLayoutError, speaking_to_redis
 
 __all__ = ["SCRIPT_NAMES", "AsyncScripts", "Script", "Scripts", "script"]
 
 SCRIPT_NAMES: Final = (
     "enqueue", "fetch", "renew", "finish", "retry", "bury", "release", "reclaim",
     "cancel", "replay", "discard", "pause", "resume", "configure", "rate", "flush", "depth",
-    "explain",
+    "explain", "layout",
 )  # fmt: skip
 
 #: What stands before every script, in this order.
@@ -67,6 +67,16 @@ def script(name: str, moved_clock: bool = False) -> Script:
     return Script(source, hashlib.sha1(source.encode(), usedforsecurity=False).hexdigest())
 
 
+def _layout(keyspace: Keyspace, as_worker: bool) -> tuple[int, int, int]:
+    """Give the arguments of the layout script."""
+    return keyspace.shards, RECORD_VERSION, int(as_worker)
+
+
+def _unchecked(args: Sequence[Argument]) -> Sequence[Argument]:
+    """Leave the layout out of an enqueue: a full Redis that evicts drops it at once."""
+    return args[:-2]
+
+
 class Scripts:
     """Runs scripts on one client.
 
@@ -93,7 +103,31 @@ class Scripts:
             BrokerUnavailableError: Redis is unreachable. The state change may or may not have
                 happened; running it again is safe.
             QueueFullError: Redis is full; nothing happened.
+            LayoutError: the queue is laid out in another way; nothing happened.
         """
+        try:
+            return self._run(name, shard, args)
+        except NoLayoutError:
+            self.lay_out()
+        try:
+            return self._run(name, shard, args)
+        except NoLayoutError:
+            return self._run(name, shard, _unchecked(args))
+
+    def lay_out(self, *, as_worker: bool = False) -> None:
+        """Write down the layout of the queue, or learn that it is another one.
+
+        Args:
+            as_worker: say which records can be read, not which are written.
+
+        Raises:
+            BrokerError: Redis is unreachable or full.
+            LayoutError: the queue is laid out in another way.
+        """
+        for shard in range(self.keyspace.shards):
+            self._run("layout", shard, _layout(self.keyspace, as_worker))
+
+    def _run(self, name: str, shard: int, args: Sequence[Argument]) -> Any:
         one = script(name, self._moved_clock)
         prefix = self.keyspace.prefix(shard)
         with speaking_to_redis():
@@ -144,7 +178,7 @@ class Scripts:
         try:
             with speaking_to_redis():
                 return line.read()
-        except _BrokenLineError:
+        except (_BrokenLineError, NoLayoutError):
             return self.run(name, shard, args)
 
 
@@ -217,6 +251,17 @@ class AsyncScripts:
 
     async def run(self, name: str, shard: int, args: Sequence[Argument]) -> Any:
         """Run a script on a shard; see `Scripts.run`."""
+        try:
+            return await self._run(name, shard, args)
+        except NoLayoutError:
+            for one in range(self.keyspace.shards):
+                await self._run("layout", one, _layout(self.keyspace, as_worker=False))
+        try:
+            return await self._run(name, shard, args)
+        except NoLayoutError:
+            return await self._run(name, shard, _unchecked(args))
+
+    async def _run(self, name: str, shard: int, args: Sequence[Argument]) -> Any:
         one = script(name, self._moved_clock)
         prefix = self.keyspace.prefix(shard)
         with speaking_to_redis():

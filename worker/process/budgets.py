@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+import os
+import signal
 import threading
 from collections.abc import Mapping
 from typing import Any, Final
@@ -12,7 +14,7 @@ from dramatiq.middleware import Middleware
 
 from worker.engine.broker import Budget, EngineBroker
 from worker.engine.site_config import limits_text
-from worker.errors import BrokerError
+from worker.errors import BrokerError, LayoutError
 from worker.logs.events import SITE_LIMITS_DIFFER, emit
 from worker.process.site_keys import SiteKeys
 from worker.settings import Settings
@@ -105,9 +107,15 @@ class BudgetKeeper(Middleware):
             for name in site.budgets
         ]
         try:
+            # Redis may have been away at the start, or lost what it knew.
+            broker.scripts.lay_out(as_worker=True)
             found = broker.configure(budgets)
         except BrokerError as error:
             broker.outage.began(error)
+            return False
+        except LayoutError:
+            _log.critical("this process ends: its layout is not that of the queue", exc_info=True)
+            os.kill(os.getpid(), signal.SIGTERM)
             return False
         for site in self._sites:
             refused = any(found[name].refused for name in site.budgets)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from rig.queue import LEASE_MS, MAX_DELIVERIES, Queue, entry
+from rig.queue import LEASE_MS, MAX_DELIVERIES, STREAM_MAX, TTL_MS, Queue, entry
 from worker.engine.scripts import Argument
 
 #: A state before, a state after, and the script between; None stands for "no record".
@@ -48,6 +48,13 @@ def tour(queue: Queue) -> None:
     _messages(queue)
     _rest(queue)
     _refused_key(queue)
+    _left_out_site(queue)
+
+
+def _left_out_site(queue: Queue) -> None:
+    queue.run("layout", 1, 1, 0)
+    queue.run("fetch", "calls", "w", 0, LEASE_MS, MAX_DELIVERIES, TTL_MS, STREAM_MAX, 1, "hung", 0)
+    queue.add("rung")
 
 
 def _refused_key(queue: Queue) -> None:

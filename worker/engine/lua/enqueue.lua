@@ -1,10 +1,17 @@
 -- enqueue: take in n jobs; each becomes a record, or is the known one, or is refused as a conflict.
 --
 -- Writes job:<id>, msg:<id>, q:<queue>:{line:<site>:<lane>, lines, turn, delayed, deadlines, bell}, queues.
--- ARGV  n entries of 11: id, mode, mark, queue, actor, site, lane, key, delay_ms, deadline_ms, message.
+-- Reads layout.
+-- ARGV  n entries of 11: id, mode, mark, queue, actor, site, lane, key, delay_ms, deadline_ms, message;
+--       then, if the layout is to be checked, the number of shards and the version of the records.
 -- Gives n pairs: "new" | "known" | "conflict" | "again", and the state of the record.
 --
 -- The first write is one that a full Redis refuses, so the whole call is refused or none of it.
+local count = #ARGV - #ARGV % ENTRY_SIZE
+if count < #ARGV then
+  local refusal = refuse_layout(ARGV[count + 1], ARGV[count + 2])
+  if refusal then return refusal end
+end
 local reply = {}
 local rung = {}
 local lines = {}
@@ -21,7 +28,7 @@ local function stand(e)
   line.ids[#line.ids + 1] = e.id
 end
 
-for i = 1, #ARGV, ENTRY_SIZE do
+for i = 1, count, ENTRY_SIZE do
   local e = entry_at(i)
   local word, state = accept(e, stand)
   if word == 'new' then

@@ -31,3 +31,12 @@ local function ring(queue)
   if redis.call('EXISTS', queue_key(queue, 'choosy')) == 1 then ring_bell(queue, 'choosy_bell') end
 end
 
+-- Refuse a caller whose layout is another one than that which was written down: nil while it is the same. Its
+-- records may be one version ahead, while workers are upgraded; see fetch.
+local function refuse_layout(shards, version)
+  local known = redis.call('HMGET', P .. 'layout', 'shards', 'version')
+  if not known[1] then return redis.error_reply('NOLAYOUT is written down') end
+  if known[1] ~= shards or tonumber(version) > known[2] + 1 then
+    return redis.error_reply('LAYOUT ' .. table.concat({ shards, version, known[1], known[2] }, ' '))
+  end
+end
