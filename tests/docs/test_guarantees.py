@@ -93,7 +93,7 @@ def test_full_server_does_what_the_row_says(
         for number in range(50):
             client.set(f"{{largesse:0}}:out:{number}", "x" * 1000, px=3_600_000)
         used: int = client.info("memory")["used_memory"]  # type: ignore[index,assignment]
-        client.config_set("maxmemory", used + 500_000)
+        client.config_set("maxmemory", used + 1_000_000)
         ids: list[str] = []
         refused = False
         with producer_on(server) as producer:
