@@ -2,7 +2,8 @@
 # no key, and writes nothing to its own file system.
 FROM python:3.13-slim AS build
 
-# For traces or reports: --build-arg EXTRAS=worker,dashboard,sandbox,otel,sentry
+# For encryption, traces or reports:
+# --build-arg EXTRAS=worker,dashboard,sandbox,encryption,otel,sentry
 ARG EXTRAS=worker,dashboard,sandbox
 WORKDIR /src
 COPY pyproject.toml constraints.txt README.md LICENSE ./

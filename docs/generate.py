@@ -27,7 +27,7 @@ from worker.jobs.job import job_id_of
 
 DOCS = Path(__file__).resolve().parent
 WIDTH = "96"
-LANGUAGES = {".py": "python", ".sh": "sh", ".toml": "toml", ".json": "json"}
+LANGUAGES = {".py": "python", ".mjs": "js", ".sh": "sh", ".toml": "toml", ".json": "json"}
 
 SITE = "acme-test"
 REQUESTS: tuple[tuple[str, str, dict[str, Any], dict[str, Any]], ...] = (

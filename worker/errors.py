@@ -9,6 +9,9 @@
     ├ BrokerError
     │ ├ BrokerUnavailableError      Redis is unreachable, loading or read-only
     │ └ QueueFullError              Redis has no memory or disk left: nothing was accepted
+    ├ EncryptionError               something in Redis cannot be decrypted
+    │ ├ EncryptionKeyMissingError   its key is not among LARGESSE_ENCRYPTION_KEYS
+    │ └ DecryptionError             it was changed, or its key is another one of the same id
     ├ ApiError                      one attempt at the API failed
     │ ├ NotSentError                the request never left: connect, DNS, TLS
     │ ├ ThrottledError              429: the request was not executed
@@ -40,6 +43,9 @@ __all__ = [
     "ArgumentError",
     "BrokerError",
     "BrokerUnavailableError",
+    "DecryptionError",
+    "EncryptionError",
+    "EncryptionKeyMissingError",
     "Failure",
     "InvalidJobError",
     "JobConflictError",
@@ -217,6 +223,51 @@ class QueueFullError(BrokerError):
     def __str__(self) -> str:
         return (
             f"{self.problem}: the job was not accepted. Free memory or disk, then enqueue again."
+        )
+
+
+class EncryptionError(WorkerError):
+    """Something of a job in Redis cannot be decrypted.
+
+    Args:
+        job_id: id of the job.
+        key_id: id of the key that it names; "?" when it names none.
+    """
+
+    def __init__(self, job_id: str, key_id: str = "?") -> None:
+        super().__init__(job_id, key_id)
+        self.job_id = job_id
+        self.key_id = key_id
+
+    @property
+    def brief(self) -> str:
+        """Give what a list shows in the place of the text."""
+        return f"encrypted with key {self.key_id}"
+
+
+class EncryptionKeyMissingError(EncryptionError):
+    """The key is not among those of this process."""
+
+    def __str__(self) -> str:
+        return (
+            f"job {self.job_id} is encrypted with key {self.key_id}, which this process does not "
+            "have. Add the key to LARGESSE_ENCRYPTION_KEYS, behind the first one, and restart."
+        )
+
+
+class DecryptionError(EncryptionError):
+    """The text was changed or moved, or this process has another key under its id."""
+
+    @property
+    def brief(self) -> str:
+        """Give what a list shows in the place of the text."""
+        return f"encrypted with key {self.key_id}, and was changed or is of another key"
+
+    def __str__(self) -> str:
+        return (
+            f"job {self.job_id} cannot be decrypted with key {self.key_id}: the text was changed, "
+            f"or this process has another key under the id {self.key_id}. Compare "
+            "LARGESSE_ENCRYPTION_KEYS with the process that enqueued it; else enqueue it again."
         )
 
 

@@ -23,6 +23,7 @@ from dramatiq.asyncio import get_event_loop_thread
 from dramatiq.broker import Broker
 from dramatiq.middleware import AsyncIO, Middleware, default_middleware
 
+from worker.encryption import Cipher
 from worker.engine.async_worker import AsyncWorker
 from worker.engine.broker import EngineBroker
 from worker.engine.bulkhead import OVERFLOW
@@ -90,6 +91,7 @@ def build(settings: Settings, *, concurrency: int = CONNECTIONS) -> tuple[Engine
         client=connect(settings.redis, WORKER),
         namespace=settings.namespace,
         shards=settings.shards,
+        cipher=Cipher.of(settings),
         middleware=[
             *(one() for one in default_middleware),
             AsyncIO(),

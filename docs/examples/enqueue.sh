@@ -8,6 +8,7 @@
 set -eu
 kind=$1
 key=$2
+given=$key
 payload=$(cat)
 site=${CHARGEBEE_SITE:?set it to the name of the site}
 lua=${LARGESSE_LUA:-worker/engine/lua} # the folder of the scripts
@@ -30,15 +31,37 @@ message=$(
     printf '"message_id":"%s","message_timestamp":%s000}' "$id" "$(date +%s)"
 )
 
+# With encryption at rest, message, key and digest are hidden from everybody who reads Redis.
+mark=$digest
+jwe=
+if [ -n "${LARGESSE_ENCRYPTION_KEYS:-}" ]; then
+    jwe=$(dirname "$0")/jwe.mjs
+    message=$(printf %s "$message" | node "$jwe" encrypt "$id" message)
+    mark=$(printf %s "$digest" | node "$jwe" mark)
+    key=$(printf %s "$key" | node "$jwe" encrypt "$id" key)
+fi
+
 # -x takes the last argument, the message, from standard input: no process list shows what it holds.
 script=$(cat "$lua/keys.lua" "$lua/site.lua" "$lua/job.lua" "$lua/enqueue.lua")
 reply=$(
     printf %s "$message" |
         redis-cli -c -u "${LARGESSE_REDIS_URL:?set it to the URL of Redis}" -x EVAL "$script" 1 "$prefix" \
-            "$id" job "$digest" chargebee "$kind" "$site" interactive "$key" 0 0
+            "$id" job "$mark" chargebee "$kind" "$site" interactive "$key" 0 0
 )
+
+# After a rotation of keys the same request has another mark: it is compared under the old key.
+same() {
+    [ -n "$jwe" ] && printf %s "$digest" | node "$jwe" same "$(printf %s "$reply" | tail -n 1)"
+}
+
 case $reply in
     new* | known*) echo "$id ${reply%% *}" | head -n 1 ;;
-    conflict*) echo "the key $key belongs to another payload" >&2 && exit 2 ;;
+    conflict*)
+        if ! same; then
+            echo "the key $given belongs to another payload" >&2
+            exit 2
+        fi
+        echo "$id known"
+        ;;
     *) echo "Redis did not take it; try again: $reply" >&2 && exit 4 ;;
 esac

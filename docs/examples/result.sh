@@ -10,9 +10,18 @@ prefix="{${LARGESSE_NAMESPACE:-largesse}:$((0x$tag % ${LARGESSE_SHARDS:-1}))}:"
 
 ask() { redis-cli -c -u "${LARGESSE_REDIS_URL:?set it to the URL of Redis}" "$@"; }
 
+# With encryption at rest the outcome is a JWE.
+open() {
+    if [ -n "${LARGESSE_ENCRYPTION_KEYS:-}" ]; then
+        tr -d '\n' | node "$(dirname "$0")/jwe.mjs" decrypt "$id" outcome && echo
+    else
+        cat
+    fi
+}
+
 while [ "$tries" -gt 0 ]; do
     outcome=$(ask GET "${prefix}out:$id")
-    [ -n "$outcome" ] && echo "$outcome" && exit 0
+    [ -n "$outcome" ] && printf '%s\n' "$outcome" | open && exit 0
     [ "$(ask EXISTS "${prefix}job:$id")" = 0 ] && echo "no such job" >&2 && exit 6
     sleep 0.1
     tries=$((tries - 1))

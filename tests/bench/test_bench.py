@@ -51,6 +51,15 @@ def test_bench_leaves_a_given_redis_as_it_was(largesse: Command, redis_url: str)
     assert found["peak_mb"]["broker"] is None
 
 
+def test_bench_encrypts_when_asked_to(largesse: Command, redis_url: str) -> None:
+    """The same figures and the same proof, with everything encrypted."""
+    ran = largesse(*SMALL, "--encrypt", "--redis-url", redis_url, "--json")
+    assert ran.code == 0, ran.err
+    (found,) = ran.objects()
+    assert found["encrypted"] is True
+    assert found["proof"]["holds"] is True
+
+
 def test_bench_speaks_to_people(largesse: Command, redis_url: str) -> None:
     """A line for each figure, with its unit."""
     ran = largesse("bench", "--jobs", "20", "-p", "1", "--redis-url", redis_url)

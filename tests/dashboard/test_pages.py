@@ -4,10 +4,16 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from typing import Any
 
 import pytest
-from rig.shelf import PRIVATE, Shelf
+from rig.keys import keys
+from rig.shelf import GIFT, PRIVATE, Shelf
 from rig.visitor import Visitor
+
+from worker import Producer, Settings
+from worker.encryption import Cipher
+from worker.engine.keys import Keyspace
 
 Visit = Callable[..., Visitor]
 LONG_AGO = 26 * 60_000
@@ -143,3 +149,31 @@ def test_actions_that_do_not_exist_change_nothing(visit: Visit, shelf: Shelf, pa
     assert visitor.post(path, data={"csrf": secret}).status_code == 404
     with shelf.operator() as operator:
         assert [(one.name, one.paused_reason) for one in operator.sites()] == [("acme-test", None)]
+
+
+def test_pages_say_what_is_encrypted_with_a_missing_key(visit: Visit, shelf: Shelf) -> None:
+    """Without the key: state, times and the id of the key; with it: all that is shown else."""
+    environ = {**shelf.environ, "LARGESSE_ENCRYPTION_KEYS": keys("k1")}
+    plain, keyed = shelf.settings, Settings.from_env(environ)
+    with Producer(keyed) as producer:
+        waiting = producer.gift_checkout(GIFT, key="order-1", site="acme-test", delay_s=600)
+        done = producer.gift_checkout(GIFT, key="order-2", site="acme-test")
+    shelf.succeed(done, page_id="page-of-2")
+    cipher, keyspace = Cipher.of(keyed), Keyspace()
+    outcome: Any = shelf.client.get(keyspace.outcome(done.id))
+    sealed = cipher.encrypt(outcome, job_id=done.id, part="outcome")
+    attempt = cipher.encrypt(b'{"at":1,"status":404}', job_id=done.id, part="attempt")
+    shelf.client.set(keyspace.outcome(done.id), sealed)
+    shelf.client.rpush(keyspace.history(done.id), attempt)
+    visitor = visit()
+    for job in (waiting, done):
+        assert "encrypted with key k1" in visitor.get(f"/jobs/{job.id}").text
+    assert "encrypted with key k1" in visitor.get("/jobs").text
+    assert "page-of-2" not in visitor.get(f"/jobs/{done.id}").text
+    shelf.settings = keyed
+    visitor = visit()
+    for job, words in ((waiting, "order-1"), (done, "page-of-2"), (done, "404")):
+        text = visitor.get(f"/jobs/{job.id}").text
+        assert words in text
+        assert "encrypted with" not in text
+    shelf.settings = plain

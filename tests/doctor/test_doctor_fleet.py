@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 from rig.command import Ran
+from rig.keys import keys
 from rig.shelf import WORKER, Shelf
 
 from worker import Settings, __version__
@@ -60,6 +61,25 @@ def test_doctor_misses_workers(shelf: Shelf, doctor: Doctor) -> None:
     assert doctor("workers") == {
         "name": "workers", "status": "ok", "found": "1 idle", "remedy": ""
     }  # fmt: skip
+
+
+def test_doctor_compares_encryption_keys(
+    shelf: Shelf, doctor: Doctor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Workers without the key that encrypts here are a fault, a key of theirs alone a warning."""
+    there(shelf, encryption_keys=["old"])
+    check = doctor("encryption")
+    assert (check["status"], check["found"]) == (
+        "warn", "no key here; workers encrypt with old, which is not here"
+    )  # fmt: skip
+    for ids, status in ((("new", "old"), "fail"), (("old", "new"), "ok")):
+        monkeypatch.setenv("LARGESSE_ENCRYPTION_KEYS", keys(*ids))
+        check = doctor("encryption")
+        assert check["status"] == status
+        assert f"key {ids[0]} encrypts, of {', '.join(ids)}" in check["found"]
+    monkeypatch.setenv("LARGESSE_ENCRYPTION_KEYS", keys("new", "old"))
+    assert WORKER in doctor("encryption")["found"]
+    assert "Add key new" in doctor("encryption")["remedy"]
 
 
 def test_doctor_names_a_stuck_worker(shelf: Shelf, doctor: Doctor) -> None:

@@ -33,10 +33,11 @@ def test_enqueue_knows_the_same_job(queue: Queue) -> None:
 
 
 def test_enqueue_refuses_another_payload(queue: Queue) -> None:
-    """Another digest under the same id is a conflict and changes nothing."""
+    """Another mark under the same id is a conflict, told with the stored one; nothing changes."""
     queue.add("a")
     before = queue.record("a")
-    assert queue.enqueue(entry("a", mark="other", message="other")) == [["conflict", "queued"]]
+    words = queue.enqueue(entry("a", mark="other", message="other"))
+    assert words == [["conflict", "queued", "digest"]]
     assert queue.record("a") == before
     assert queue.take().message == "message"
 
@@ -45,7 +46,7 @@ def test_enqueue_batch_is_taken_job_by_job(queue: Queue) -> None:
     """In one call each entry has its own word, a repeated id included."""
     queue.add("a")
     words = queue.enqueue(entry("b"), entry("a"), entry("b"), entry("a", mark="x"), entry("c"))
-    assert [word for word, _ in words] == ["new", "known", "known", "conflict", "new"]
+    assert [word for word, *_ in words] == ["new", "known", "known", "conflict", "new"]
     assert queue.fetch().ids == ["a", "b", "c"]
 
 

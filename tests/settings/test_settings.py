@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from rig.keys import keys
 
 from schemas import KINDS
 from worker.errors import SettingsError
@@ -27,6 +28,10 @@ RETRY = [variable for kind in KINDS for variable in retry_variables(kind)]
 TABLED = [*VARIABLES, *SITE_VARIABLES, *RETRY]
 #: Variables that have no default and are read by hand.
 BY_HAND = ["LARGESSE_REDIS_URL", "LARGESSE_SITES", "CHARGEBEE_SITE", "CHARGEBEE_API_KEY"]
+
+
+#: Texts that say something, of the variables that do not take any.
+TEXTS = {"api_url": "http://h", "encryption_keys": keys("k2", "k1")}
 
 
 def default_text(variable: Variable) -> str:
@@ -175,7 +180,7 @@ def test_settings_take_each_variable(variable: Variable) -> None:
         "float": 12.5,
         "bool": True,
         "choice": variable.choices[-1] if variable.choices else "",
-        "text": "http://h" if variable.field == "api_url" else "other",
+        "text": TEXTS.get(variable.field, "other"),
     }[variable.kind]
     if variable.kind == "int":
         other = max(other, int(variable.low) + 1)
@@ -196,7 +201,7 @@ def test_settings_take_each_variable(variable: Variable) -> None:
 
 def test_settings_fields_all_have_a_variable() -> None:
     """No field of the settings is out of reach, and no variable leads nowhere."""
-    by_hand = {"redis_url", "redis", "sites", "default_site", "retry"}
+    by_hand = {"redis_url", "redis", "encryption", "sites", "default_site", "retry"}
     assert {field.name for field in fields(Settings)} - by_hand == {
         variable.field for variable in VARIABLES
     }

@@ -58,6 +58,7 @@ class Plan:
         latency_ms: time from a call of the API to its answer.
         redis_url: a Redis to measure on; None for an embedded broker.
         timeout_s: seconds after which the backlog is given up.
+        encrypted: whether what is private is encrypted in Redis.
     """
 
     jobs: int
@@ -66,6 +67,7 @@ class Plan:
     latency_ms: float
     redis_url: str | None
     timeout_s: float
+    encrypted: bool = False
 
 
 def measure(plan: Plan, tell: Tell) -> Report:
@@ -82,7 +84,10 @@ def measure(plan: Plan, tell: Tell) -> Report:
         SettingsError: there is no embedded broker here.
     """
     started = time.monotonic()
-    with Stage(redis_url=plan.redis_url, latency_ms=plan.latency_ms, jobs=plan.jobs) as stage:
+    with Stage(
+        redis_url=plan.redis_url, latency_ms=plan.latency_ms, jobs=plan.jobs,
+        encrypted=plan.encrypted,
+    ) as stage:  # fmt: skip
         settings = Settings.from_env(stage.environ)
         with Producer(settings) as producer, OperatorClient(settings) as operator:
             # Paused until the workers are there: their start is not measured.
@@ -107,6 +112,7 @@ def measure(plan: Plan, tell: Tell) -> Report:
                 processes=plan.processes,
                 concurrency=plan.concurrency,
                 latency_ms=plan.latency_ms,
+                encrypted=plan.encrypted,
                 jobs_per_s=plan.jobs / worked_s,
                 enqueue_per_s=enqueue_per_s,
                 enqueue_many_per_s=many_per_s,

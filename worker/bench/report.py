@@ -41,7 +41,7 @@ class Report:
     Attributes:
         server: kind and version of the broker.
         cores: CPU cores of the machine.
-        jobs, processes, concurrency, latency_ms: what was asked for.
+        jobs, processes, concurrency, latency_ms, encrypted: what was asked for.
         jobs_per_s: jobs of a backlog that ended in a second, from its release to the last ending.
         enqueue_per_s: jobs that one thread enqueued in a second, one call each.
         enqueue_many_per_s: the same in batches.
@@ -59,6 +59,7 @@ class Report:
     processes: int
     concurrency: int
     latency_ms: float
+    encrypted: bool
     jobs_per_s: float
     enqueue_per_s: float
     enqueue_many_per_s: float
@@ -80,6 +81,7 @@ class Report:
             "processes": self.processes,
             "concurrency": self.concurrency,
             "latency_ms": self.latency_ms,
+            "encrypted": self.encrypted,
             "jobs_per_s": round(self.jobs_per_s, 1),
             "enqueue_per_s": round(self.enqueue_per_s, 1),
             "enqueue_many_per_s": round(self.enqueue_many_per_s, 1),

@@ -6,6 +6,7 @@ On a Redis that was given the keys are in a namespace of their own, and are remo
 
 from __future__ import annotations
 
+import base64
 import contextlib
 import json
 import os
@@ -41,6 +42,10 @@ STEP: Final = 500
 _LOOK_S: Final = 0.05
 
 
+def _new_key() -> str:
+    return base64.b64encode(secrets.token_bytes(32)).decode()
+
+
 class Stage:
     """The running system without workers; start those with `start_workers`.
 
@@ -48,12 +53,16 @@ class Stage:
         redis_url: a Redis to measure on; None for an embedded broker.
         latency_ms: time from a call of the API to its answer.
         jobs: how many there will be: bounds the stream of outcomes.
+        encrypted: encrypt with a key of this run alone.
     """
 
-    def __init__(self, *, redis_url: str | None, latency_ms: float, jobs: int) -> None:
+    def __init__(
+        self, *, redis_url: str | None, latency_ms: float, jobs: int, encrypted: bool = False
+    ) -> None:
         self._given_url = redis_url
         self._latency_ms = latency_ms
         self._jobs = jobs
+        self._keys = f"bench:{_new_key()}" if encrypted else ""
         self._stack = contextlib.ExitStack()
         self._fleet: Child | None = None
         self.namespace = f"bench-{secrets.token_hex(4)}"
@@ -84,6 +93,7 @@ class Stage:
                 "LARGESSE_REDIS_URL": url,
                 "LARGESSE_NAMESPACE": self.namespace,
                 "LARGESSE_STREAM_MAX_LEN": str(max(1_000, 2 * self._jobs)),
+                "LARGESSE_ENCRYPTION_KEYS": self._keys,
                 "LARGESSE_LOG_LEVEL": "info",
                 "CHARGEBEE_SITE": SITE,
                 "CHARGEBEE_API_KEY": "test_bench_key",

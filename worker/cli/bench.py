@@ -48,6 +48,9 @@ def bench(
             "default: an embedded broker.",
         ),
     ] = None,
+    encrypt: Annotated[
+        bool, typer.Option("--encrypt", help="Encrypt at rest, with a key of this run alone.")
+    ] = False,
     timeout: Annotated[
         float, typer.Option(min=1, max=3_600, help="Seconds that the backlog may take.")
     ] = 120.0,
@@ -65,7 +68,7 @@ def bench(
 
     plan = Plan(
         jobs=jobs, processes=processes, concurrency=concurrency, latency_ms=latency_ms,
-        redis_url=redis_url, timeout_s=timeout,
+        redis_url=redis_url, timeout_s=timeout, encrypted=encrypt,
     )  # fmt: skip
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
     before = signal.signal(signal.SIGTERM, _end_in_order)
@@ -101,7 +104,7 @@ def _show(report: Report) -> None:
     rows = {
         "on": f"{found['server']}, {found['cores']} cores",
         "with": f"{found['processes']} processes of {found['concurrency']} jobs, API latency "
-        f"{found['latency_ms']:g} ms",
+        f"{found['latency_ms']:g} ms{', encrypted' if found['encrypted'] else ''}",
         "jobs": f"{found['jobs_per_s']:,.0f} a second",
         "enqueue": f"{found['enqueue_per_s']:,.0f} a second one by one, "
         f"{found['enqueue_many_per_s']:,.0f} in batches",

@@ -36,6 +36,7 @@ MEANINGS: dict[Exit, str] = {
 
 _BY_ERROR: tuple[tuple[type[errors.WorkerError], Exit], ...] = (
     (errors.SettingsError, Exit.SETTINGS),
+    (errors.EncryptionError, Exit.SETTINGS),
     (errors.InvalidJobError, Exit.INVALID),
     (errors.JobConflictError, Exit.INVALID),
     (errors.BrokerError, Exit.BROKER),

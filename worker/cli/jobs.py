@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated, Any, Final
@@ -203,10 +202,9 @@ _CANCEL: Final = {
 
 
 def _whole(client: OperatorClient, job_id: str, *, reveal: bool) -> dict[str, Any]:
-    from worker.operator.payload import masked_outcome  # noqa: PLC0415 - heavy
+    from worker.operator.payload import shown_outcome  # noqa: PLC0415 - heavy
 
     record, events = client.story(job_id)
-    outcome = None if record.outcome is None else json.loads(record.outcome)
     carried = client.payload(job_id, reveal=reveal)
     return {
         **_as_json(record),
@@ -216,7 +214,7 @@ def _whole(client: OperatorClient, job_id: str, *, reveal: bool) -> dict[str, An
         "unsure_since": record.unsure_since_ms,
         "deadline_at": record.deadline_at_ms,
         "cancelling": record.cancelling,
-        "outcome": outcome if reveal or outcome is None else masked_outcome(outcome),
+        "outcome": shown_outcome(record, reveal=reveal),
         "payload": carried and carried["payload"],
         "options": carried and carried["options"],
         "events": events,

@@ -22,7 +22,9 @@ __all__ = ["line_of", "result", "show_results"]
 #: Jobs that are read, waited for and printed together.
 LOT: Final = 500
 #: From the best to the worst: the exit code of several jobs is the worst one's.
-_ORDER: Final = (Exit.OK, Exit.NO_OUTCOME, Exit.NO_RESULT, Exit.FAILED)
+_ORDER: Final = (Exit.OK, Exit.NO_OUTCOME, Exit.NO_RESULT, Exit.FAILED, Exit.SETTINGS)
+#: Class of the error in the place of an outcome that cannot be decrypted here.
+_ENCRYPTED: Final = "encrypted"
 _WITHOUT_OUTCOME: Final = ("queued", "delayed", "running", "held")
 
 
@@ -87,20 +89,52 @@ def show_results(
 def _read(
     reader: ResultReader, ids: Sequence[str], deadline: float | None
 ) -> Iterator[tuple[str, JobResult | None]]:
-    from worker.errors import ResultTimeoutError  # noqa: PLC0415 - with the reader
+    from worker.errors import EncryptionError, ResultTimeoutError  # noqa: PLC0415 - with the reader
 
     for start in range(0, len(ids), LOT):
         lot = ids[start : start + LOT]
-        found = reader.get_many(lot)
+        found = _get_many(reader, lot)
         while deadline is not None and (pending := [one for one in lot if _goes_on(found[one])]):
             try:
                 reader.wait(pending[0], timeout=max(0.0, deadline - time.monotonic()))
             except ResultTimeoutError as error:
                 deadline = None
                 note(str(error))
+            except EncryptionError:
+                pass  # it has ended: told in its line
             # Others have ended meanwhile: one round trip reads them all.
-            found |= reader.get_many(pending)
+            found |= _get_many(reader, pending)
         yield from ((job_id, found[job_id]) for job_id in lot)
+
+
+def _get_many(reader: ResultReader, ids: Sequence[str]) -> dict[str, JobResult | None]:
+    """Read jobs; what cannot be decrypted here does not keep the others back."""
+    from worker.errors import EncryptionError  # noqa: PLC0415 - with the reader
+
+    try:
+        return reader.get_many(ids)
+    except EncryptionError:
+        return {job_id: _get(reader, job_id) for job_id in ids}
+
+
+def _get(reader: ResultReader, job_id: str) -> JobResult | None:
+    from worker.client.result_reader import Failure, JobResult  # noqa: PLC0415 - heavy
+    from worker.errors import EncryptionError, ResultMissingError  # noqa: PLC0415 - heavy
+
+    try:
+        return reader.get(job_id)
+    except ResultMissingError:
+        return None
+    except EncryptionError as error:
+        record = reader.record(job_id)
+        failure = Failure(
+            cls=_ENCRYPTED, status=None, api_error_code=None, param=None, reason=error.brief,
+            retryable=False,
+        )  # fmt: skip
+        return JobResult(
+            job_id=job_id, kind=record.kind, site=record.site, key=record.key, state=record.state,
+            attempts=record.attempts, error=failure,
+        )  # fmt: skip
 
 
 def _goes_on(found: JobResult | None) -> bool:
@@ -108,11 +142,17 @@ def _goes_on(found: JobResult | None) -> bool:
 
 
 def _exit_of(found: JobResult | None) -> Exit:
+    if found is not None and _is_encrypted(found):
+        return Exit.SETTINGS
     if found is None or found.is_expired:
         return Exit.NO_RESULT
     if found.state in _WITHOUT_OUTCOME:
         return Exit.NO_OUTCOME
     return Exit.OK if found.state == "succeeded" else Exit.FAILED
+
+
+def _is_encrypted(found: JobResult) -> bool:
+    return found.error is not None and found.error.cls == _ENCRYPTED
 
 
 def _missing(job_id: str) -> dict[str, Any]:
@@ -143,5 +183,5 @@ def line_of(job_id: str, found: JobResult | None) -> str:
         words.append(f"{count} offer{'' if count == 1 else 's'}")
         words += [str(offer["id"]) for offer in found.offers if "id" in offer]
     if found.error is not None:
-        words.append(f"({found.error})")
+        words.append(f"({found.error.reason if _is_encrypted(found) else found.error})")
     return " ".join(words)

@@ -55,7 +55,7 @@ def stats(
 
     settings = Settings.from_env()
     client = connect(settings.redis, PRODUCER)
-    keyspace = Keyspace(settings.namespace, settings.shards)
+    keyspace = Keyspace.of(settings)
     try:
         if watch:
             _watch(client, keyspace, minutes, as_json=as_json)

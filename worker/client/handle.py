@@ -73,6 +73,7 @@ class JobHandle(_Handle):
             JobHeldError: it is set aside for a person.
             ResultExpiredError: the page or the offers are past their expiry.
             ResultMissingError: it is not known.
+            EncryptionError: the outcome cannot be decrypted here.
         """
         return usable(self._reader.wait(self.id, timeout=timeout))
 

@@ -28,7 +28,7 @@ from worker.engine.enqueue import (
 )
 from worker.engine.keys import Keyspace
 from worker.engine.scripts import AsyncScripts, Scripts
-from worker.errors import ArgumentError, BrokerUnavailableError, JobConflictError
+from worker.errors import ArgumentError, BrokerUnavailableError
 from worker.jobs.batch import prepare_many
 from worker.jobs.job import QUEUE, Job
 from worker.settings import Settings
@@ -73,7 +73,7 @@ class _Producer:
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
         self._lease = Lease(settings, type(self).__name__)
-        self.keyspace = Keyspace(settings.namespace, settings.shards)
+        self.keyspace = Keyspace.of(settings)
 
     @classmethod
     def from_env(cls, environ: Mapping[str, str] | None = None) -> Self:
@@ -110,10 +110,11 @@ def _handled(
 
     Raises:
         JobConflictError: a key is taken by another payload, and that is not to be reported.
+        EncryptionKeyMissingError: one is taken, and the payloads cannot be compared.
     """
-    taken = [job for job, word in zip(jobs, words, strict=True) if word.word == "conflict"]
-    if taken and not report_conflicts:
-        raise JobConflictError(taken[0].id)
+    for job, word in zip(jobs, words, strict=True):
+        if word.word == "conflict" and (word.missing_key or not report_conflicts):
+            raise word.refusal(job.id)
     return [
         {
             "job_id": job.id,
@@ -135,6 +136,8 @@ class Producer(_Producer):
     Raises:
         InvalidJobError: from every enqueue, before anything is sent.
         JobConflictError: the key is taken by another payload.
+        EncryptionKeyMissingError: the key is taken by a job that was encrypted with a key which
+            this producer does not have.
         BrokerUnavailableError: Redis did not take it within 1 s; a repeat with the key is safe.
         QueueFullError: Redis has no room.
     """

@@ -60,7 +60,7 @@ class _Reader:
     def __init__(self, settings: Settings, *, lease: Lease | None = None) -> None:
         self._lease = lease or Lease(settings, type(self).__name__)
         self._settings = settings
-        self._keyspace = Keyspace(settings.namespace, settings.shards)
+        self._keyspace = Keyspace.of(settings)
 
     @classmethod
     def from_env(cls, environ: Mapping[str, str] | None = None) -> Self:
@@ -122,6 +122,8 @@ class ResultReader(_Reader):
         ArgumentError: from every method, for a value of the wrong type.
         BrokerUnavailableError: from every method, while Redis is unreachable; a wait that has
             begun goes on by itself.
+        EncryptionError: from every method that gives an outcome which cannot be decrypted here;
+            `EncryptionKeyMissingError` names the key.
     """
 
     def get(self, job_id: str) -> JobResult:

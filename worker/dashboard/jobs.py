@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from typing import Any, Final
 
 from starlette.exceptions import HTTPException
@@ -18,7 +17,7 @@ from worker.engine.record import JobState, Record
 from worker.errors import ResultError, ResultMissingError
 from worker.operator.durations import parse_since
 from worker.operator.job_query import Found, JobQuery
-from worker.operator.payload import masked_outcome
+from worker.operator.payload import shown_outcome
 
 __all__ = ["routes"]
 
@@ -105,7 +104,6 @@ def _page(dashboard: Dashboard, request: Request, *, reveal: bool) -> Response:
         record, events = dashboard.operator.story(job_id)
     except ResultMissingError:
         raise HTTPException(404, "No job has this id, or it was dropped after its time.") from None
-    outcome = None if record.outcome is None else json.loads(record.outcome)
     who = session_of(request).who
     carried = dashboard.operator.payload(job_id, reveal=reveal, who=who)
     plans = []
@@ -113,7 +111,7 @@ def _page(dashboard: Dashboard, request: Request, *, reveal: bool) -> Response:
         plans = [dashboard.operator.plan([job_id], new_key=new)[job_id] for new in (False, True)]
     return render(
         dashboard, request, "job.html", job=record, events=events, carried=carried, reveal=reveal,
-        outcome=outcome if reveal or outcome is None else masked_outcome(outcome), plans=plans,
+        outcome=shown_outcome(record, reveal=reveal), plans=plans,
         may_cancel=record.state in _CANCELLABLE and not record.cancelling,
         may_discard=record.state is JobState.HELD or record.state is JobState.FAILED,
         now_ms=dashboard.operator.now_ms(), counts=dashboard.operator.counts(),

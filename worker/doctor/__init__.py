@@ -36,7 +36,7 @@ def check_all(environ: Mapping[str, str] | None = None, *, calls: bool = True) -
     count = len(settings.sites)
     yield Check("settings", "ok", f"read, with {count} site{'s' if count != 1 else ''}")
     client = connect(settings.redis, PRODUCER)
-    keyspace = Keyspace(settings.namespace, settings.shards)
+    keyspace = Keyspace.of(settings)
     try:
         is_there = False
         for check in check_redis(client, str(settings.redis)):

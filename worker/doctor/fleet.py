@@ -50,6 +50,8 @@ def check_fleet(
     jobs = sum(sum(one.waiting.values()) + one.delayed + one.running for one in queues)
     yield _check_workers(workers, now_ms, jobs)
     yield _check_versions(workers, now_ms)
+    if keyspace.cipher.keys or any(one.seen and one.seen.encryption_keys for one in workers):
+        yield _check_encryption(workers, now_ms, keyspace.cipher.key_ids)
     yield _check_overdue(client, keyspace, [one.name for one in queues], now_ms)
     alive = any(one.seen and not one.seen.is_lost(now_ms) for one in workers)
     for site in read_sites(client, keyspace):
@@ -94,6 +96,23 @@ def _check_versions(workers: Sequence[WorkerState], now_ms: int) -> Check:
         return Check("versions", "ok", f"Largesse {__version__}")
     found = f"this is {__version__}, workers are {', '.join(sorted(there))}"
     return Check("versions", "warn", found, "Finish the upgrade: workers first, then producers.")
+
+
+def _check_encryption(workers: Sequence[WorkerState], now_ms: int, own: Sequence[str]) -> Check:
+    """Compare the keys here with those of the workers that are there: each must read the other."""
+    there = [(one, one.seen) for one in workers if one.seen and not one.seen.is_lost(now_ms)]
+    lacking = [one for one, seen in there if own and own[0] not in seen.encryption_keys]
+    foreign = {seen.encryption_keys[0] for _, seen in there if seen.encryption_keys} - set(own)
+    found = f"key {own[0]} encrypts, of {', '.join(own)}" if own else "no key here"
+    if lacking:
+        found += f"; {len(lacking)} of {len(there)} workers lack it: {_names(lacking)}"
+        remedy = f"Add key {own[0]} to their LARGESSE_ENCRYPTION_KEYS: they hold its jobs."
+        return Check("encryption", "fail", found, remedy)
+    if foreign:
+        found += f"; workers encrypt with {', '.join(sorted(foreign))}, which is not here"
+        remedy = "Add it to LARGESSE_ENCRYPTION_KEYS, behind the first, or results stay unread."
+        return Check("encryption", "warn", found, remedy)
+    return Check("encryption", "ok", found)
 
 
 def _check_overdue(

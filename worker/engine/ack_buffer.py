@@ -13,7 +13,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Final
 
 from worker.engine import crash_points
-from worker.engine.delivery import Delivery, Undecodable
+from worker.engine.delivery import Delivery, Undecodable, Unreadable
 from worker.engine.endings import SCRIPT_OF, Ending
 from worker.engine.scripts import Argument, AsyncScripts
 from worker.errors import BrokerError
@@ -29,7 +29,7 @@ BATCH_MAX: Final = 64
 RETRY_FIRST_S: Final = 0.05
 RETRY_MAX_S: Final = 1.0
 
-Ended = tuple[Delivery | Undecodable, Ending]
+Ended = tuple[Delivery | Undecodable | Unreadable, Ending]
 
 
 class AckBuffer:
@@ -46,7 +46,7 @@ class AckBuffer:
         self,
         broker: EngineBroker,
         scripts: AsyncScripts,
-        on_ended: Callable[[Delivery | Undecodable, Ending, bool], None],
+        on_ended: Callable[[Delivery | Undecodable | Unreadable, Ending, bool], None],
     ) -> None:
         self._broker = broker
         self._scripts = scripts
@@ -59,7 +59,7 @@ class AckBuffer:
     def __len__(self) -> int:
         return len(self._waiting)
 
-    def put(self, delivery: Delivery | Undecodable, ending: Ending) -> None:
+    def put(self, delivery: Delivery | Undecodable | Unreadable, ending: Ending) -> None:
         """Send an ending as soon as may be."""
         self._waiting.append((delivery, ending))
         self._empty.clear()

@@ -16,7 +16,7 @@ from worker.engine.bulkhead import LOOK_S as WATCH_S
 from worker.engine.bulkhead import Bulkhead
 from worker.engine.connection import WORKER, connect_async
 from worker.engine.consumer import FETCH_MAX, LOOK_S
-from worker.engine.delivery import Batch, Delivery, Undecodable
+from worker.engine.delivery import Batch, Delivery, Undecodable, Unreadable
 from worker.engine.endings import Ending, Finish, Release
 from worker.engine.fetcher import Fetcher
 from worker.engine.runner import Runner
@@ -220,8 +220,10 @@ class AsyncWorker:
                 self.broker.take_failure(delivery)
         return delivery.resolve()
 
-    def _ended(self, delivery: Delivery | Undecodable, ending: Ending, taken: bool) -> None:
-        if isinstance(delivery, Undecodable):
+    def _ended(
+        self, delivery: Delivery | Undecodable | Unreadable, ending: Ending, taken: bool
+    ) -> None:
+        if isinstance(delivery, Undecodable | Unreadable):
             return
         self._forget(delivery)
         self.ended += taken

@@ -25,6 +25,7 @@ from dramatiq.errors import QueueJoinTimeout, QueueNotFound
 from dramatiq.middleware import Middleware
 from dramatiq.results import Results
 
+from worker.encryption import PLAIN, Cipher
 from worker.engine.bulkhead import Bulkhead
 from worker.engine.connection import connect
 from worker.engine.consumer import EngineConsumer
@@ -44,7 +45,6 @@ from worker.engine.options import (
 from worker.engine.outage import Outage
 from worker.engine.results_backend import EngineResults
 from worker.engine.scripts import Argument, Scripts
-from worker.errors import JobConflictError
 
 __all__ = ["Budget", "Configured", "EngineBroker"]
 
@@ -112,6 +112,7 @@ class EngineBroker(Broker):
         client: a client whose replies are bytes.
         namespace: first part of every key.
         shards: hash tags that sites are spread over.
+        cipher: encrypts messages and outcomes in Redis; `Cipher.of(settings)` makes one.
         middleware: dramatiq middleware; dramatiq's default set when None.
         lease_ms: milliseconds a lease lasts without renewal.
         renew_ms: milliseconds between renewals.
@@ -133,6 +134,7 @@ class EngineBroker(Broker):
         client: redis.Redis | None = None,
         namespace: str = DEFAULT_NAMESPACE,
         shards: int = 1,
+        cipher: Cipher = PLAIN,
         middleware: list[Middleware] | None = None,
         lease_ms: int = LEASE_MS,
         renew_ms: int = RENEW_MS,
@@ -146,7 +148,7 @@ class EngineBroker(Broker):
         self.queues: set[str] = set()
         # An operator reads host and process off the leases; the rest parts two brokers of one.
         self.broker_id = f"{socket.gethostname()}:{os.getpid()}:{uuid.uuid4().hex[:12]}"
-        self.keyspace = Keyspace(namespace, shards)
+        self.keyspace = Keyspace(namespace, shards, cipher)
         self.client = client if client is not None else connect(url or "redis://127.0.0.1:6379/0")
         self.scripts = Scripts(self.client, self.keyspace, moved_clock=moved_clock)
         self.moved_clock = moved_clock
@@ -238,14 +240,15 @@ class EngineBroker(Broker):
 
         Raises:
             JobConflictError: another payload holds the id of the job.
+            EncryptionKeyMissingError: it cannot be told whether it is another payload.
         """
         self.emit_before("enqueue", message, delay)
         entry = entry_of(message, self.keyspace, delay_ms=delay or 0)
         ending = _CAPTURE.get()
         if ending is not None and ending.shard == entry.shard:
             ending.follow.append(entry)
-        elif self.take_in([entry])[0].word == "conflict":
-            raise JobConflictError(entry.id)
+        elif (accepted := self.take_in([entry])[0]).word == "conflict":
+            raise accepted.refusal(entry.id)
         self.emit_after("enqueue", message, delay)
         return message
 

@@ -15,7 +15,7 @@ from worker.engine import crash_points
 from worker.engine.batching import Batching
 from worker.engine.bulkhead import LOOK_S as CHOOSY_S
 from worker.engine.bulkhead import Bulkhead
-from worker.engine.delivery import Batch, Delivery, Undecodable
+from worker.engine.delivery import Batch, Delivery, Undecodable, Unreadable
 from worker.engine.endings import SCRIPT_OF, Ending, Release
 from worker.engine.leases import LeaseBook
 from worker.engine.options import EngineOptions
@@ -35,7 +35,7 @@ LOOK_S: Final = 1.0
 #: Longest wait for more room, s: threads that end jobs one after the other share a fetch.
 GATHER_S: Final = 0.005
 
-_Ended = tuple[Delivery | Undecodable, Ending]
+_Ended = tuple[Delivery | Undecodable | Unreadable, Ending]
 
 
 class EngineConsumer(Consumer):
@@ -142,8 +142,9 @@ class EngineConsumer(Consumer):
             )
             self._unreclaimed.discard(shard)
             batch = Batch(
-                reply, queue=self._book.queue, shard=shard, lease_ms=self._options.lease_ms
-            )
+                reply, queue=self._book.queue, shard=shard, lease_ms=self._options.lease_ms,
+                cipher=self._keyspace.cipher,
+            )  # fmt: skip
             if batch.deliveries:
                 crash_points.point("after_fetch")
             for broken in batch.broken:

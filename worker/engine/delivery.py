@@ -2,24 +2,36 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from contextvars import ContextVar
+from dataclasses import replace
 from typing import Any, Final
 
 from dramatiq import Message
 from dramatiq.broker import MessageProxy
 from dramatiq.errors import DecodeError
 
-from worker.engine.endings import Bury, Ending, Finish
+from worker.encryption import PLAIN, Cipher, Part
+from worker.engine.endings import Bury, Ending, Finish, Retry
 from worker.engine.enqueue import Entry
+from worker.errors import EncryptionError
+from worker.logs.events import JOB_HELD, emit
 
-__all__ = ["Batch", "Delivery", "Undecodable", "current_delivery"]
+__all__ = ["Batch", "Delivery", "Undecodable", "Unreadable", "current_delivery"]
+
+_log = logging.getLogger("worker.process")
 
 #: Milliseconds that records of plain messages outlive their run, so that a send repeated by a
 #: client whose first copy has already run is recognised.
 MESSAGE_TTL_MS: Final = 600_000
 #: Milliseconds that dead plain messages are kept. dramatiq keeps them as long.
 DEAD_MESSAGE_TTL_MS: Final = 7 * 86_400_000
+#: Milliseconds from its first delivery for which a job that this worker cannot decrypt is left to
+#: others: while keys are rotated, some workers have a key and others do not have it yet.
+KEY_WAIT_MS: Final = 60_000
+#: Milliseconds between two tries: each takes one call off the rate of its site.
+KEY_RETRY_MS: Final = 5_000
 
 _CURRENT: ContextVar[Delivery | None] = ContextVar("largesse_delivery", default=None)
 
@@ -60,9 +72,17 @@ class Delivery(MessageProxy):
     """
 
     def __init__(
-        self, message: Message[Any], fields: list[Any], *, shard: int, now_ms: int, lease_ms: int
+        self,
+        message: Message[Any],
+        fields: list[Any],
+        *,
+        shard: int,
+        now_ms: int,
+        lease_ms: int,
+        cipher: Cipher = PLAIN,
     ) -> None:
         super().__init__(message)
+        self._cipher = cipher
         # What is asked for again and again is here itself, not behind the proxy.
         self.job_id = self.message_id = message.message_id
         self.queue_name = message.queue_name
@@ -110,8 +130,40 @@ class Delivery(MessageProxy):
         self.ending = ending
 
     def resolve(self) -> Ending:
-        """Give the ending to send: the actor's, or what dramatiq's flags say."""
+        """Give the ending to send: the actor's, or what dramatiq's flags say.
+
+        What is private in it is encrypted.
+        """
         self.resolved = True
+        ending = self._ending()
+        return self._encrypted(ending) if self._cipher.keys else ending
+
+    def _encrypted(self, ending: Ending) -> Ending:
+        """Give an ending as it is stored: of what it says, nobody without the key reads any."""
+
+        def seal(text: str | bytes, part: Part) -> bytes:
+            data = text.encode() if isinstance(text, str) else text
+            return self._cipher.encrypt(data, job_id=self.job_id, part=part)
+
+        if isinstance(ending, Finish):
+            # Of an attempt that succeeded there is nothing to hide but what the state says.
+            is_open = ending.state == "succeeded"
+            return Finish(
+                state=ending.state, outcome=seal(ending.outcome, "outcome"), ttl_ms=ending.ttl_ms,
+                attempt=ending.attempt if is_open else seal(ending.attempt, "attempt"),
+                counted=ending.counted, follow=ending.follow,
+            )  # fmt: skip
+        if isinstance(ending, Bury):
+            return replace(
+                ending, outcome=seal(ending.outcome, "outcome"),
+                attempt=seal(ending.attempt, "attempt"), reason=seal(ending.reason, "reason"),
+                message=seal(ending.message, "message"),
+            )  # fmt: skip
+        if isinstance(ending, Retry):
+            return replace(ending, attempt=seal(ending.attempt, "attempt"))
+        return ending
+
+    def _ending(self) -> Ending:
         if self.ending is not None:
             return self.ending
         data, ttl_ms = self.stored or (b"", 0)
@@ -140,29 +192,73 @@ class Undecodable:
         return Bury(reason="the message cannot be decoded", error_class="invalid", counted=False)
 
 
+class Unreadable:
+    """A record that cannot be decrypted here: left to other workers, then held for a person."""
+
+    def __init__(
+        self, fields: list[Any], shard: int, *, now_ms: int, error: EncryptionError
+    ) -> None:
+        self.job_id: str = fields[0].decode(errors="replace")
+        self.fence = int(fields[2])
+        self.shard = shard
+        rest = fields[3].split(b" ", 8)
+        self._attempts = int(rest[1])
+        self._waited_ms = now_ms - int(rest[3])
+        self._site = rest[8].decode().partition("/")[0]
+        self._error = error
+
+    def resolve(self) -> Ending:
+        """Give its ending. Nothing was sent, so no attempt counts."""
+        if self._waited_ms < KEY_WAIT_MS:
+            return Retry(delay_ms=KEY_RETRY_MS, counted=False, unsure=False)
+        why = f"it is {self._error.brief}, and no worker could decrypt it"
+        emit(
+            _log, JOB_HELD, level=logging.WARNING, job_id=self.job_id, site=self._site,
+            attempts=self._attempts, error_class="misconfigured", why=why,
+        )  # fmt: skip
+        return Bury(state="held", reason=why, error_class="misconfigured", counted=False)
+
+
 class Batch:
     """What one fetch gave.
 
     Attributes:
         deliveries: jobs to run.
-        broken: records to bury.
+        broken: records that cannot be run.
         wait_ms: milliseconds until the queue should be looked at again, or None when nothing is
             coming by itself.
     """
 
-    def __init__(self, reply: list[Any], *, queue: str, shard: int, lease_ms: int) -> None:
+    def __init__(
+        self,
+        reply: list[Any],
+        *,
+        queue: str,
+        shard: int,
+        lease_ms: int,
+        cipher: Cipher = PLAIN,
+    ) -> None:
         now_ms, look_at = int(reply[0]), int(reply[1])
         self.wait_ms = max(0, look_at - now_ms) if look_at else None
         self.deliveries: list[Delivery] = []
-        self.broken: list[Undecodable] = []
+        self.broken: list[Undecodable | Unreadable] = []
         for fields in reply[2:]:
-            message = _decode(fields[1], job_id=fields[0].decode(errors="replace"), queue=queue)
+            job_id = fields[0].decode(errors="replace")
+            try:
+                data = cipher.decrypt(fields[1], job_id=job_id, part="message")
+            except EncryptionError as error:
+                self.broken.append(Unreadable(fields, shard, now_ms=now_ms, error=error))
+                continue
+            message = _decode(data, job_id=job_id, queue=queue)
             if message is None:
                 self.broken.append(Undecodable(fields, shard))
             else:
                 self.deliveries.append(
-                    Delivery(message, fields, shard=shard, now_ms=now_ms, lease_ms=lease_ms)
-                )
+                    Delivery(
+                        message, fields, shard=shard, now_ms=now_ms, lease_ms=lease_ms,
+                        cipher=cipher,
+                    )
+                )  # fmt: skip
 
 
 def _decode(data: bytes, *, job_id: str, queue: str) -> Message[Any] | None:

@@ -89,7 +89,7 @@ class Bury:
     """The job is set aside with its reason.
 
     Attributes:
-        reason: one line, without private values.
+        reason: one line, without private values; encrypted when there are keys.
         state: "failed" (dead: the outcome is published) or "held" (a person decides).
         error_class: class of the error, for the outcome that the script writes when `outcome` is
             "".
@@ -101,7 +101,7 @@ class Bury:
         follow: entries taken in together with the ending.
     """
 
-    reason: str
+    reason: str | bytes
     state: Literal["failed", "held"] = "failed"
     error_class: str = "invalid"
     outcome: str | bytes = ""

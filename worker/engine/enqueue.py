@@ -10,15 +10,17 @@ import uuid
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Final, Literal
 
 from dramatiq import Message
 
+from worker.encryption import PLAIN, Cipher
 from worker.engine.keys import RECORD_VERSION, Keyspace
 from worker.engine.redis_connection import over_within
 from worker.engine.redis_errors import speaking_to_redis
 from worker.engine.scripts import Argument, AsyncScripts, Scripts
+from worker.errors import EncryptionKeyMissingError, JobConflictError
 
 __all__ = [
     "CALL_S",
@@ -55,14 +57,16 @@ class Entry:
         id: id of the job; the message's id.
         mode: "job" (the mark is a digest of the request and the record outlives the run) or
             "message" (any other dramatiq message; the mark is the token of one send).
-        mark: hex digest or token.
+        mark: hex digest, keyed when there are keys, or token.
         queue, actor, site: where it goes; the site's line is first in, first out.
         lane: "interactive" is served before "bulk".
-        key: the caller's key, or "".
+        key: the caller's key, encrypted when there are keys, or "".
         delay_ms: milliseconds until it may run.
         deadline_ms: milliseconds until it is too late to run; 0 = never.
-        message: the encoded message.
+        message: the encoded message, encrypted when there are keys.
         shard: shard of its site.
+        digest: the plain digest, which never leaves this process; "" for a message.
+        cipher: made the mark.
     """
 
     id: str
@@ -72,11 +76,13 @@ class Entry:
     actor: str
     site: str
     lane: str
-    key: str
+    key: str | bytes
     delay_ms: int
     deadline_ms: int
     message: bytes
     shard: int
+    digest: str = field(default="", repr=False)
+    cipher: Cipher = PLAIN
 
     def arguments(self) -> tuple[str | int | bytes, ...]:
         """Give the 11 arguments of one entry."""
@@ -94,15 +100,36 @@ class Accepted:
         word: "new", "known" (the same job was there already), "conflict" (another payload holds
             the id) or "again" (it runs, and will run once more).
         state: state of the record.
+        missing_key: id of the key that the job was enqueued with, when this process does not have
+            it: then "conflict" only means that the payloads cannot be compared.
     """
 
     word: str
     state: str
+    missing_key: str | None = None
 
     @classmethod
-    def of(cls, reply: Any) -> Accepted:
-        """Read one pair of the enqueue script's reply."""
-        return cls(reply[0].decode(), (reply[1] or b"").decode())
+    def of(cls, reply: Any, entry: Entry) -> Accepted:
+        """Read the enqueue script's reply to one entry.
+
+        The script compares marks. After a rotation the same request has another mark, so a
+        conflict is looked at again here, under the key that the stored mark names.
+        """
+        word, state = reply[0].decode(), (reply[1] or b"").decode()
+        if word == "conflict" and len(reply) > 2:
+            mark = reply[2].decode(errors="replace")
+            try:
+                if entry.cipher.is_mark_of(mark, entry.digest):
+                    word = "known"
+            except KeyError as error:
+                return cls(word, state, str(error.args[0]))
+        return cls(word, state)
+
+    def refusal(self, job_id: str) -> JobConflictError | EncryptionKeyMissingError:
+        """Make the error of a conflict."""
+        if self.missing_key is not None:
+            return EncryptionKeyMissingError(job_id, self.missing_key)
+        return JobConflictError(job_id)
 
 
 def entry_of(message: Message[Any], keyspace: Keyspace, *, delay_ms: int = 0) -> Entry:
@@ -116,22 +143,25 @@ def entry_of(message: Message[Any], keyspace: Keyspace, *, delay_ms: int = 0) ->
         keyspace: names of the keys.
         delay_ms: milliseconds until it may run.
     """
-    options = message.options
-    digest = options.get("digest")
+    options, job_id, cipher = message.options, message.message_id, keyspace.cipher
+    digest = options.get("digest") or ""
     site = options.get("budget") or options.get("site")
+    key = (options.get("key") or "").encode()
     return Entry(
-        id=message.message_id,
+        id=job_id,
         mode="job" if digest else "message",
-        mark=digest or uuid.uuid4().hex,
+        mark=cipher.mark(digest) if digest else uuid.uuid4().hex,
         queue=message.queue_name,
         actor=message.actor_name,
         site=site or NO_SITE,
         lane="bulk" if options.get("lane") == "bulk" else "interactive",
-        key=options.get("key") or "",
+        key=cipher.encrypt(key, job_id=job_id, part="key"),
         delay_ms=max(0, int(delay_ms)),
         deadline_ms=max(0, int(options.get("deadline_ms") or 0)),
-        message=message.encode(),
-        shard=keyspace.shard_of_job(message.message_id),
+        message=cipher.encrypt(message.encode(), job_id=job_id, part="message"),
+        shard=keyspace.shard_of_job(job_id),
+        digest=digest,
+        cipher=cipher,
     )
 
 
@@ -215,5 +245,5 @@ def _calls(
 
 
 def _note(words: dict[int, Accepted], batch: Batch, reply: Sequence[Any]) -> None:
-    for (place, _), pair in zip(batch, reply, strict=True):
-        words[place] = Accepted.of(pair)
+    for (place, entry), part in zip(batch, reply, strict=True):
+        words[place] = Accepted.of(part, entry)

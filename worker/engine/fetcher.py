@@ -144,8 +144,9 @@ class Fetcher:
         self._broker.outage.over()
         self.looked_at = time.monotonic()
         batch = Batch(
-            reply, queue=self.queue, shard=self.shard, lease_ms=self._broker.options.lease_ms
-        )
+            reply, queue=self.queue, shard=self.shard, lease_ms=self._broker.options.lease_ms,
+            cipher=self._broker.keyspace.cipher,
+        )  # fmt: skip
         if batch.deliveries:
             crash_points.point("after_fetch")
         self.held.update((one.job_id, one) for one in batch.deliveries)

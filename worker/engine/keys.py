@@ -1,10 +1,16 @@
-"""Names of the Redis keys. The scripts build the same; `docs/redis_keys.md` lists them all."""
+"""Names of the Redis keys, and the cipher of their values.
+
+The scripts build the same names; `docs/redis_keys.md` lists them all.
+"""
 
 from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, Self
+
+from worker.encryption import PLAIN, Cipher
+from worker.settings import Settings
 
 __all__ = ["DEFAULT_NAMESPACE", "RECORD_VERSION", "Keyspace", "site_tag"]
 
@@ -39,10 +45,21 @@ class Keyspace:
         namespace: first part of every key.
         shards: how many hash tags the sites are spread over; it must never change under a
             namespace.
+        cipher: encrypts what is private in the values, and decrypts it.
     """
 
     namespace: str = DEFAULT_NAMESPACE
     shards: int = 1
+    cipher: Cipher = PLAIN
+
+    @classmethod
+    def of(cls, settings: Settings) -> Self:
+        """Make the keyspace that the settings describe.
+
+        Raises:
+            SettingsError: there are keys, and the extra `encryption` is not installed.
+        """
+        return cls(settings.namespace, settings.shards, Cipher.of(settings))
 
     def prefix(self, shard: int) -> str:
         """Give what every key of the shard starts with, such as `{largesse:0}:`."""

@@ -6,13 +6,15 @@ import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 import redis
 import redis.asyncio
 
+from worker.encryption import PLAIN, Cipher
 from worker.engine.keys import Keyspace
 from worker.engine.redis_errors import speaking_to_redis
+from worker.errors import EncryptionError
 
 __all__ = [
     "TERMINAL",
@@ -69,6 +71,8 @@ class Record:
         cancelling: True when it ends as cancelled after its attempt.
         history: JSON texts of its attempts, oldest first; only where they were asked for.
         outcome: JSON text of the outcome, or None.
+        unreadable: why the outcome cannot be decrypted here; then `outcome` is None. Of a key, a
+            reason or an attempt that cannot be decrypted, that stands in its place.
     """
 
     job_id: str
@@ -91,21 +95,25 @@ class Record:
     cancelling: bool
     history: tuple[bytes, ...]
     outcome: bytes | None
+    unreadable: EncryptionError | None = None
 
     @property
     def is_terminal(self) -> bool:
         """True when the outcome is there."""
         return self.state in TERMINAL
 
-    def ended(self, outcome: bytes) -> Record:
+    def ended(self, published: bytes, cipher: Cipher = PLAIN) -> Record:
         """Give the record as it is since its outcome was published.
 
         Args:
-            outcome: JSON text of the outcome.
+            published: JSON text of the outcome, as it was published.
+            cipher: decrypts it.
 
         Raises:
             ValueError, KeyError: it is no outcome.
+            EncryptionError: it cannot be decrypted here.
         """
+        outcome = cipher.decrypt(published, job_id=self.job_id, part="outcome")
         told: dict[str, Any] = json.loads(outcome)
         return replace(
             self, state=JobState(told["state"]), attempts=int(told.get("attempts") or 0),
@@ -115,9 +123,17 @@ class Record:
     @classmethod
     def of(
         cls, job_id: str, values: Sequence[bytes | None], outcome: bytes | None,
-        earlier: Sequence[bytes] = (),
+        earlier: Sequence[bytes] | None = None, *, cipher: Cipher = PLAIN,
     ) -> Record | None:  # fmt: skip
-        """Read a record out of its fields; None when there is none."""
+        """Read a record out of its fields; None when there is none.
+
+        Args:
+            job_id: its id.
+            values: of the fields.
+            outcome: as it is stored, or None.
+            earlier: attempts before the last one; None leaves the history out.
+            cipher: decrypts.
+        """
         raw = dict(zip(_FIELDS, values, strict=True))
         if raw["state"] is None:
             return None
@@ -130,19 +146,39 @@ class Record:
             value = raw[field]
             return None if value is None else int(float(value))
 
-        last = raw["last"]
+        def shown(field: Literal["key", "reason"]) -> str | None:
+            value = raw[field]
+            return None if value is None else cipher.shown(value, job_id=job_id, part=field)
+
+        attempts: list[bytes] = []
+        if earlier is not None:
+            attempts = [*earlier, *([] if raw["last"] is None else [raw["last"]])]
+        unreadable = None
+        if outcome is not None:
+            try:
+                outcome = cipher.decrypt(outcome, job_id=job_id, part="outcome")
+            except EncryptionError as error:
+                outcome, unreadable = None, error
         return cls(
             job_id=job_id, kind=text("actor") or "", site=(text("site") or "").partition("/")[0],
-            lane=text("lane") or "", key=text("key"), state=JobState(text("state") or ""),
+            lane=text("lane") or "", key=shown("key"),
+            state=JobState(text("state") or ""),
             attempts=number("attempts") or 0, deliveries=number("deliveries") or 0,
             enqueued_at_ms=number("enqueued_at"), due_at_ms=number("due_at"),
             deadline_at_ms=number("deadline_at"),
             first_delivery_at_ms=number("first_delivery_at"),
             finished_at_ms=number("finished_at"), unsure_since_ms=number("unsure_since"),
-            reason=text("reason"), epoch=number("epoch") or 0, orphans=number("orphans") or 0,
-            cancelling=raw["cancel"] is not None, outcome=outcome,
-            history=(*earlier, last) if last is not None else tuple(earlier),
+            reason=shown("reason"), epoch=number("epoch") or 0, orphans=number("orphans") or 0,
+            cancelling=raw["cancel"] is not None, outcome=outcome, unreadable=unreadable,
+            history=tuple(_attempt(one, job_id, cipher) for one in attempts),
         )  # fmt: skip
+
+
+def _attempt(text: bytes, job_id: str, cipher: Cipher) -> bytes:
+    try:
+        return cipher.decrypt(text, job_id=job_id, part="attempt")
+    except EncryptionError as error:
+        return json.dumps({"at": None, "error": error.brief}).encode()
 
 
 def _ask(pipe: Any, keyspace: Keyspace, job_ids: Sequence[str], history: bool) -> None:
@@ -154,13 +190,13 @@ def _ask(pipe: Any, keyspace: Keyspace, job_ids: Sequence[str], history: bool) -
 
 
 def _understand(
-    replies: Sequence[Any], job_ids: Sequence[str], history: bool
+    replies: Sequence[Any], job_ids: Sequence[str], history: bool, cipher: Cipher
 ) -> dict[str, Record | None]:
     width = 3 if history else 2
     found: dict[str, Record | None] = {}
     for place, job_id in enumerate(job_ids):
         fields, outcome, *earlier = replies[place * width : (place + 1) * width]
-        found[job_id] = Record.of(job_id, fields, outcome, *earlier)
+        found[job_id] = Record.of(job_id, fields, outcome, *earlier, cipher=cipher)
     return found
 
 
@@ -191,7 +227,7 @@ def read_records(
         for ids in _cut(job_ids):
             pipe = client.pipeline(transaction=False)
             _ask(pipe, keyspace, ids, history)
-            found |= _understand(pipe.execute(), ids, history)
+            found |= _understand(pipe.execute(), ids, history, keyspace.cipher)
     return found
 
 
@@ -208,7 +244,7 @@ async def read_records_async(
         for ids in _cut(job_ids):
             pipe = client.pipeline(transaction=False)
             _ask(pipe, keyspace, ids, history)
-            found |= _understand(await pipe.execute(), ids, history)
+            found |= _understand(await pipe.execute(), ids, history, keyspace.cipher)
     return found
 
 

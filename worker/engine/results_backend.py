@@ -60,6 +60,7 @@ class EngineResults(ResultBackend):
         super().__init__(namespace=broker.keyspace.namespace, encoder=encoder)
         self._client = broker.client
         self._keyspace = broker.keyspace
+        self._cipher = broker.keyspace.cipher
 
     def build_message_key(self, message: Message[Any]) -> str:
         """Give the key under which the result of a message is kept."""
@@ -80,13 +81,13 @@ class EngineResults(ResultBackend):
             ResultTimeout: it was not there in time.
             ResultFailure: the actor failed for good.
             BrokerUnavailableError: Redis is unreachable.
+            EncryptionError: this process cannot decrypt it.
         """
-        key = self.build_message_key(message)
         with speaking_to_redis():
-            found = self._get(key)
+            found = self._read(message)
             if found is Missing and block:
                 wait_s = (TIMEOUT_MS if timeout is None else timeout) / 1000
-                found = self._wait(message, key, time.monotonic() + wait_s)
+                found = self._wait(message, time.monotonic() + wait_s)
         if found is Missing:
             raise ResultTimeout(message) if block else ResultMissing(message)
         return unwrap_result(found)
@@ -107,24 +108,26 @@ class EngineResults(ResultBackend):
 
     def _keep(self, message: Any, result: Any, ttl: int) -> None:
         if not isinstance(message, Delivery):
-            self._store(self.build_message_key(message), result, ttl)
+            text = self.encoder.encode(result)
+            data = self._cipher.encrypt(text, job_id=message.message_id, part="outcome")
+            with speaking_to_redis():
+                self._client.set(self.build_message_key(message), data, px=ttl)
         elif not message.resolved:  # once it is, the failure has been taken along
             message.stored = (self.encoder.encode(result), ttl)
 
-    def _wait(self, message: Message[Any], key: str, deadline: float) -> Any:
+    def _wait(self, message: Message[Any], deadline: float) -> Any:
         with self._client.pubsub(ignore_subscribe_messages=True) as pubsub:
             pubsub.subscribe(self._keyspace.channel(message.message_id))
             while True:
-                found = self._get(key)
+                found = self._read(message)
                 left_s = deadline - time.monotonic()
                 if found is not Missing or left_s <= 0:
                     return found
                 pubsub.get_message(timeout=min(left_s, FALL_BACK_S))
 
-    def _get(self, message_key: str) -> Any:
-        data: Any = self._client.get(message_key)
-        return Missing if data is None else self.encoder.decode(data)
-
-    def _store(self, message_key: str, result: Any, ttl: int) -> None:
-        with speaking_to_redis():
-            self._client.set(message_key, self.encoder.encode(result), px=ttl)
+    def _read(self, message: Message[Any]) -> Any:
+        data: Any = self._client.get(self.build_message_key(message))
+        if data is None:
+            return Missing
+        job_id = message.message_id
+        return self.encoder.decode(self._cipher.decrypt(data, job_id=job_id, part="outcome"))

@@ -52,6 +52,7 @@ class Follower:
         claim_after_s: float = CLAIM_S,
     ) -> None:
         self._streams = [keyspace.stream(shard) for shard in range(keyspace.shards)]
+        self._cipher = keyspace.cipher
         self._group = group
         self._consumer = consumer
         self._start = start
@@ -69,6 +70,10 @@ class Follower:
         Args:
             client: a client whose replies are bytes.
             timeout_s: end after so many seconds without an outcome; None never ends.
+
+        Raises:
+            EncryptionError: an outcome cannot be decrypted here; it comes again to who follows
+                next.
         """
         self._client = client
         await self._make_groups()
@@ -94,9 +99,13 @@ class Follower:
                         await self._make_groups()
                     continue
                 for entry_id, fields in entries:
-                    yield fields[b"outcome"]
+                    yield self._outcome(fields)
                     heard = time.monotonic()
                     await self._handled(stream, entry_id)
+
+    def _outcome(self, fields: dict[bytes, bytes]) -> bytes:
+        job_id = fields[b"job_id"].decode(errors="replace")
+        return self._cipher.decrypt(fields[b"outcome"], job_id=job_id, part="outcome")
 
     async def _make_groups(self) -> None:
         for stream in self._streams:

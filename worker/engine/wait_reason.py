@@ -50,7 +50,8 @@ async def read_wait_reason(
     since_ms = int(reply[0]) - SILENT_S * _MS
     with speaking_to_redis():
         alive: int = await client.zcount(f"{keyspace.prefix(0)}workers", since_ms, "+inf")
-    return _read(reply, alive)
+    reason = keyspace.cipher.shown(reply[6], job_id=job_id, part="reason")
+    return _read([*reply[:6], reason, *reply[7:]], alive)
 
 
 def _read(reply: Sequence[Any], alive: int) -> WaitReason:

@@ -14,6 +14,7 @@ from typing import Any, Final
 
 import redis.asyncio
 
+from worker.encryption.jwe import is_encrypted
 from worker.engine.keys import Keyspace
 from worker.engine.record import JobState, Record, read_records_async, read_states_async
 from worker.engine.redis_errors import speaking_to_redis
@@ -78,6 +79,7 @@ class Waiters:
         Raises:
             BrokerUnavailableError: Redis is unreachable when the wait begins. A wait that has
                 begun goes on through an outage.
+            EncryptionError: this process cannot decrypt the outcome.
         """
         future: asyncio.Future[_Given] = asyncio.get_running_loop().create_future()
         first = job_id not in self._waiting and job_id not in self._left
@@ -93,7 +95,9 @@ class Waiters:
             if record is None or _is_over(record):
                 return record
             given = await future
-            return record.ended(given) if isinstance(given, bytes) else given
+            return (
+                record.ended(given, self._keyspace.cipher) if isinstance(given, bytes) else given
+            )
         finally:
             self._waiting[job_id].discard(future)
             if not self._waiting[job_id]:
@@ -221,7 +225,7 @@ class Waiters:
 
     def _hear(self, job_id: str, published: bytes) -> None:
         """Hand on a published outcome; a bare word says that there is a record to read."""
-        if published.startswith(b"{"):
+        if published.startswith(b"{") or is_encrypted(published):
             for future in self._open(job_id):
                 future.set_result(published)
         else:

@@ -86,7 +86,12 @@ class JobResult:
         Args:
             record: the record, its outcome read too.
             now_s: Unix s; the clock's when None.
+
+        Raises:
+            EncryptionError: its outcome cannot be decrypted here.
         """
+        if record.unreadable is not None:
+            raise record.unreadable
         if record.outcome is None:
             reason = record.reason or ""
             held = record.state is JobState.HELD

@@ -44,6 +44,9 @@ class DeadLetter:
         """
         if self.record is None:
             return {**_NOTHING, "class": "gone", "reason": "the record was dropped by age"}
+        if self.record.unreadable is not None:
+            brief = self.record.unreadable.brief
+            return {**_NOTHING, "class": brief, "reason": self.record.reason or brief}
         if self.record.outcome is not None:
             error = json.loads(self.record.outcome).get("error") or {}
             found = {name: error.get(name) for name in _NOTHING}

@@ -15,6 +15,7 @@ import redis
 from worker.engine.keys import Keyspace
 from worker.engine.record import TERMINAL, JobState, Record, read_records
 from worker.engine.redis_errors import speaking_to_redis
+from worker.errors import EncryptionError
 from worker.jobs.job import job_id_of
 from worker.operations import OPERATIONS
 from worker.operator.dead_letters import DeadLetter
@@ -68,7 +69,9 @@ class JobQuery:
         """Say whether a record is meant; the page is looked for in the stream."""
         if record is None or record.state not in self.states:
             return False
-        wanted = ((self.site, record.site), (self.kind, record.kind), (self.key, record.key))
+        if self.key is not None and not self._has_key(record):
+            return False
+        wanted = ((self.site, record.site), (self.kind, record.kind))
         if any(value is not None and value != found for value, found in wanted):
             return False
         at_ms = record.enqueued_at_ms or 0
@@ -77,6 +80,11 @@ class JobQuery:
         if self.until_ms is not None and at_ms >= self.until_ms:
             return False
         return not self.needs_history or self._fits_closely(record)
+
+    def _has_key(self, record: Record) -> bool:
+        # The id says so too, when the key cannot be decrypted here.
+        own_id = job_id_of(record.site, record.kind, self.key)
+        return self.key == record.key or own_id == record.job_id
 
     def _fits_closely(self, record: Record) -> bool:
         entry = {
@@ -225,6 +233,14 @@ class _Search:
                 return
             end -= PAGE
 
+    def _outcome(self, row: dict[bytes, bytes]) -> bytes:
+        """Give the outcome of an entry of the stream; nothing when it cannot be decrypted."""
+        job_id = row[b"job_id"].decode(errors="replace")
+        try:
+            return self._keyspace.cipher.decrypt(row[b"outcome"], job_id=job_id, part="outcome")
+        except EncryptionError:
+            return b""
+
     def _stream(self, prefix: str) -> Iterator[list[str]]:
         page_id = None if self._query.page_id is None else self._query.page_id.encode()
         # What was enqueued since then has ended since then.
@@ -235,7 +251,7 @@ class _Search:
             ids = [
                 row[b"job_id"].decode()
                 for _, row in rows
-                if page_id is None or b'"id":"' + page_id + b'"' in row[b"outcome"]
+                if page_id is None or b'"id":"' + page_id + b'"' in self._outcome(row)
             ]
             if ids:
                 yield list(dict.fromkeys(ids))

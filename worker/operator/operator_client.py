@@ -14,7 +14,7 @@ from worker.engine.keys import Keyspace
 from worker.engine.record import Record, read_records
 from worker.engine.redis_errors import speaking_to_redis
 from worker.engine.scripts import Scripts
-from worker.errors import ReplayRefusedError, ResultError, ResultMissingError
+from worker.errors import EncryptionError, ReplayRefusedError, ResultError, ResultMissingError
 from worker.metrics.gauge_minutes import Depth, read_gauge_minutes, record_depth
 from worker.metrics.gauges import redis_now_ms
 from worker.metrics.minutes import Point, read_minutes
@@ -22,7 +22,7 @@ from worker.operator.audit import Audit
 from worker.operator.broker_health import BrokerHealth, read_health
 from worker.operator.dead_letters import DeadLetter, Which, count_dead_letters, read_dead_letters
 from worker.operator.job_query import Found, JobQuery, find_jobs
-from worker.operator.payload import existing_messages, mask, read_payload
+from worker.operator.payload import existing_messages, mask, read_payload, unreadable
 from worker.operator.queue_state import QueueState, read_queues
 from worker.operator.replay_plan import ReplayPlan, plan_replay
 from worker.operator.site_state import SiteState, read_sites
@@ -47,7 +47,7 @@ class OperatorClient:
     def __init__(self, settings: Settings, *, who: str | None = None) -> None:
         self._settings = settings
         self._who = who
-        self._keyspace = Keyspace(settings.namespace, settings.shards)
+        self._keyspace = Keyspace.of(settings)
         self._client: redis.Redis = connect(settings.redis, PRODUCER)
         self._scripts = Scripts(self._client, self._keyspace)
         #: The audit list.
@@ -146,9 +146,13 @@ class OperatorClient:
             who: name for the audit list; the operator's when None.
 
         Returns:
-            `{"payload": {...}, "options": {...}}`, or None when it was dropped.
+            `{"payload": {...}, "options": {...}}`, or None when it was dropped. What cannot be
+            decrypted here is `{"unreadable": "encrypted with key ..."}`.
         """
-        found = read_payload(self._client, self._keyspace, job_id)
+        try:
+            found = read_payload(self._client, self._keyspace, job_id)
+        except EncryptionError as error:
+            return {"payload": unreadable(error), "options": {}}
         if reveal:
             self._note("reveal", job_id, who=who)
             return found

@@ -9,9 +9,19 @@ from typing import Any, Final
 import redis
 
 from worker.engine.keys import Keyspace
+from worker.engine.record import Record
 from worker.engine.redis_errors import speaking_to_redis
+from worker.errors import EncryptionError
 
-__all__ = ["MASK", "existing_messages", "mask", "masked_outcome", "read_payload"]
+__all__ = [
+    "MASK",
+    "existing_messages",
+    "mask",
+    "masked_outcome",
+    "read_payload",
+    "shown_outcome",
+    "unreadable",
+]
 
 #: Stands in the place of every value.
 MASK: Final = "•••"
@@ -30,6 +40,21 @@ def mask(value: Any) -> Any:
     if isinstance(value, list | tuple):
         return [mask(member) for member in value]
     return None if value is None else MASK
+
+
+def shown_outcome(record: Record, *, reveal: bool) -> dict[str, Any] | None:
+    """Give the outcome of a job as a person may see it; None when there is none.
+
+    Args:
+        record: of the job.
+        reveal: give the values too.
+    """
+    if record.unreadable is not None:
+        return unreadable(record.unreadable)
+    if record.outcome is None:
+        return None
+    outcome: dict[str, Any] = json.loads(record.outcome)
+    return outcome if reveal else masked_outcome(outcome)
 
 
 def masked_outcome(outcome: Mapping[str, Any]) -> dict[str, Any]:
@@ -73,16 +98,23 @@ def read_payload(client: redis.Redis, keyspace: Keyspace, job_id: str) -> dict[s
 
     Raises:
         BrokerUnavailableError: Redis is unreachable.
+        EncryptionError: this process cannot decrypt it.
     """
     with speaking_to_redis():
         raw: Any = client.get(keyspace.message(job_id))
     if raw is None:
         return None
+    text = keyspace.cipher.decrypt(raw, job_id=job_id, part="message")
     try:
-        carried = json.loads(raw)["kwargs"]
+        carried = json.loads(text)["kwargs"]
         return {"payload": carried["payload"], "options": carried["options"]}
     except (ValueError, KeyError, TypeError):
         return None
+
+
+def unreadable(error: EncryptionError) -> dict[str, str]:
+    """Give what is shown in the place of something that cannot be decrypted here."""
+    return {"unreadable": error.brief}
 
 
 def existing_messages(

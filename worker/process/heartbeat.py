@@ -55,6 +55,7 @@ class Seen:
         why: what its `/readyz` said, such as "ready" or "stopping".
         keys: site to the mark of the key that it held then and what was wrong with it: "",
             "missing" or "refused".
+        encryption_keys: ids of the keys that it has, the one that encrypts first.
     """
 
     worker: str
@@ -67,6 +68,7 @@ class Seen:
     ready: bool
     why: str
     keys: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    encryption_keys: tuple[str, ...] = ()
 
     def is_lost(self, now_ms: int) -> bool:
         """Say whether it has said nothing for longer than it should."""
@@ -185,5 +187,8 @@ _SAID: Final = (
 
 
 def _known(word: Mapping[str, Any]) -> dict[str, Any]:
-    """Leave out what a newer version says beside; the rest it must say."""
-    return {**{name: word[name] for name in _SAID}, "keys": word.get("keys", {})}
+    """Leave out what a newer version says beside; the rest it must say, keys aside."""
+    encryption = tuple(word.get("encryption_keys") or ())
+    keys = word.get("keys", {})
+    said = {name: word[name] for name in _SAID}
+    return {**said, "keys": keys, "encryption_keys": encryption}

@@ -149,6 +149,7 @@ def _facts(broker: EngineBroker, worker: Any, health: Health) -> Mapping[str, An
         "silence_ms": round(health.silence_s() * 1000),
         "ready": verdict.ok,
         "why": verdict.why,
+        "encryption_keys": broker.keyspace.cipher.key_ids,
     }
 
 

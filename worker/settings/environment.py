@@ -96,6 +96,13 @@ VARIABLES: Final[tuple[Variable, ...]] = (
         "process, and do not change it while jobs are queued",
     ),
     Variable(
+        name="LARGESSE_ENCRYPTION_KEYS",
+        field="encryption_keys",
+        reason="keys that encrypt what is private in Redis: ID:BASE64 or ID:file:/path, separated "
+        "by commas, or file:/path of the list; the first one encrypts, all decrypt; needs the "
+        "extra encryption",
+    ),
+    Variable(
         name="LARGESSE_REQUEST_CONTEXT",
         field="request_context",
         kind="choice",

@@ -15,6 +15,7 @@ from schemas import KINDS
 from worker.errors import SettingsError
 from worker.retry.policy import OnAmbiguous, RetryPolicy
 from worker.settings import environment
+from worker.settings.encryption_key import EncryptionKey, parse_keys
 from worker.settings.redis_address import RedisAddress
 from worker.settings.secret import Secret
 from worker.settings.site import Site, check_api_url, check_site_name
@@ -38,6 +39,8 @@ class Settings:
         redis: the same, parsed; made from `redis_url`.
         namespace: prefix of every key in Redis.
         shards: number of shards that sites are spread over.
+        encryption_keys: the keys as they were written: for `encryption` only.
+        encryption: the same, parsed; made from `encryption_keys`. Empty = nothing is encrypted.
         sites: name to site; empty when none is configured.
         default_site: name of the site of jobs that name none, or None.
         request_context: `strict` or `relaxed`.
@@ -70,6 +73,8 @@ class Settings:
     redis: RedisAddress = field(init=False)
     namespace: str = environment.DEFAULT_NAMESPACE
     shards: int = environment.DEFAULT_SHARDS
+    encryption_keys: str | None = field(default=None, repr=False)
+    encryption: tuple[EncryptionKey, ...] = field(init=False)
     sites: Mapping[str, Site] = field(default_factory=dict)
     default_site: str | None = None
     request_context: Literal["strict", "relaxed"] = environment.DEFAULT_REQUEST_CONTEXT
@@ -97,6 +102,7 @@ class Settings:
     def __post_init__(self) -> None:
         address = RedisAddress.parse(self.redis_url, _REDIS_VARIABLE)
         object.__setattr__(self, "redis", address)
+        object.__setattr__(self, "encryption", parse_keys(self.encryption_keys))
         for variable in environment.VARIABLES:
             variable.check(getattr(self, variable.field))
         if self.default_site is not None and self.default_site not in self.sites:

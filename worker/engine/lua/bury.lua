@@ -34,7 +34,8 @@ while i <= #ARGV do
       if ARGV[i + 9] ~= '' then redis.call('SET', msg_key(id), ARGV[i + 9]) end
       to_dead_letters(job, state, reason)
       if state == 'held' then
-        remember_unsure(job)
+        -- A job that no worker has the key of was never sent.
+        if class ~= 'misconfigured' then remember_unsure(job) end
         redis.call('HSET', job_key(id), 'state', 'held', 'held_at', NOW, 'deliveries', 0)
         redis.call('HDEL', job_key(id), 'worker', 'cancel')
         redis.call('PUBLISH', P .. 'done:' .. id, 'held')

@@ -169,7 +169,7 @@ end
 
 local ACCEPT_FIELDS = { 'state', 'mark' }
 
--- Take in one entry; says new, known, conflict or again, and the state of the record.
+-- Take in one entry; says new, known, conflict or again, the state of the record, and with conflict its mark.
 --   mode "job": the mark is a digest; another digest under the same id is a conflict.
 --   mode "message": the mark is the token of one send; the same token is the same send repeated by the
 --   client, another token for a running message asks for one more run after this one.
@@ -177,7 +177,10 @@ local function accept(e, stand)
   local job = read_job(e.id, ACCEPT_FIELDS)
   if job then
     local state = job.state
-    if e.mode == 'job' then return job.mark == e.mark and 'known' or 'conflict', state end
+    if e.mode == 'job' then
+      if job.mark == e.mark then return 'known', state end
+      return 'conflict', state, job.mark
+    end
     if job.mark == e.mark or state == 'queued' or state == 'delayed' then return 'known', state end
     if state == 'running' then
       redis.call('HSET', job_key(e.id), 'mark', e.mark, 'again', e.delay_ms)
