@@ -97,6 +97,16 @@ def test_refused_key_trips_the_site_when_no_worker_has_another(queue: Queue) -> 
     assert queue.configure(key_mark="new", worker="two") == [0]
     refuse(queue, "new")
     assert tripped(queue) == b"api_key_invalid"
+    assert queue.configure(key_mark="old", worker="one") == [2]
+
+
+def test_resumed_site_tries_every_key_anew(queue: Queue) -> None:
+    """A person who resumes it may have repaired a key."""
+    queue.configure(key_mark="old")
+    refuse(queue, "old")
+    assert queue.run("resume", SITE) == "resumed"
+    assert queue.configure(key_mark="old") == [0]
+    assert queue.fetch().ids == ["with-old"]
 
 
 def test_key_of_a_worker_that_is_gone_keeps_no_site_open(queue: Queue) -> None:

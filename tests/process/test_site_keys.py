@@ -100,6 +100,19 @@ def test_refused_key_is_left_to_probes_until_it_is_accepted(
     assert keys.accepted("one") is None
 
 
+def test_tripped_site_is_probed_by_its_circuit_breaker(
+    settings: Settings, keys: SiteKeys, exclusions: Exclusions
+) -> None:
+    """With every key refused there is nobody to leave it to."""
+    one = settings.sites["one"]
+    mark = keys.refuse("one", "test_one")
+    keys.learn(one, mark, refused=True, tripped=True)
+    assert not exclusions
+    assert keys.told()["one"] == [mark, "refused"]
+    keys.learn(one, mark, refused=True)
+    assert exclusions.allowed("one") == 0
+
+
 def test_key_that_other_workers_found_refused_is_not_tried(
     settings: Settings, keys: SiteKeys, exclusions: Exclusions
 ) -> None:

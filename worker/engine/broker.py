@@ -96,11 +96,13 @@ class Configured:
 
     Attributes:
         refused: whether the API refused the key that was named.
+        tripped: whether it refused every key at work, so that the circuit breaker is tripped.
         limits: each limit that a living worker says, with the last worker that said so; empty
             while all say the same.
     """
 
     refused: bool
+    tripped: bool
     limits: Mapping[str, str]
 
 
@@ -307,7 +309,7 @@ class EngineBroker(Broker):
             for one, (refused, *said) in zip(those, rows, strict=True):
                 words = [word.decode() for word in said]
                 limits = dict(zip(words[::2], words[1::2], strict=True))
-                found[one.site] = Configured(bool(refused), limits)
+                found[one.site] = Configured(refused > 0, refused > 1, limits)
         return found
 
     def flush(self, queue_name: str) -> None:

@@ -82,6 +82,7 @@ class Waiters:
             EncryptionError: this process cannot decrypt the outcome.
         """
         future: asyncio.Future[_Given] = asyncio.get_running_loop().create_future()
+        cancelled = _cancellations()
         first = job_id not in self._waiting and job_id not in self._left
         self._left.discard(job_id)
         self._waiting.setdefault(job_id, set()).add(future)
@@ -94,6 +95,8 @@ class Waiters:
             record = found[job_id]
             if record is None or _is_over(record):
                 return record
+            if _cancellations() > cancelled:  # the client swallowed it while it read
+                raise asyncio.CancelledError
             given = await future
             return (
                 record.ended(given, self._keyspace.cipher) if isinstance(given, bytes) else given
@@ -283,8 +286,13 @@ class Waiters:
 
 def _is_told_to_end() -> bool:
     """Say whether this task was cancelled: a client that is just reading may swallow that."""
+    return _cancellations() > 0
+
+
+def _cancellations() -> int:
+    """Count the cancellations of this task that nobody has taken back."""
     task = asyncio.current_task()
-    return task is not None and task.cancelling() > 0
+    return 0 if task is None else task.cancelling()
 
 
 def _is_over(record: Record) -> bool:

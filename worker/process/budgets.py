@@ -118,8 +118,13 @@ class BudgetKeeper(Middleware):
             os.kill(os.getpid(), signal.SIGTERM)
             return False
         for site in self._sites:
-            refused = any(found[name].refused for name in site.budgets)
-            self._keys.learn(site, marks[site.name], refused=refused)
+            own = [found[name] for name in site.budgets]
+            self._keys.learn(
+                site,
+                marks[site.name],
+                refused=any(one.refused for one in own),
+                tripped=all(one.tripped for one in own),
+            )
         for name, known in found.items():
             self._tell_limits(name, known.limits)
         return True

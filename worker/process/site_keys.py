@@ -110,9 +110,21 @@ class SiteKeys:
                     self._accepted[name] = mark
             self._include(self._settings.sites[name], mark)
 
-    def learn(self, site: Site, mark: str, *, refused: bool) -> None:
-        """Take over what Redis knows of the key: other workers have tried it too."""
+    def learn(self, site: Site, mark: str, *, refused: bool, tripped: bool = False) -> None:
+        """Take over what Redis knows of the key: other workers have tried it too.
+
+        Args:
+            site: the site.
+            mark: of its key.
+            refused: whether the API refused the key.
+            tripped: whether it refused every key at work: then the circuit breaker probes.
+        """
         if mark == NO_KEY:
+            return
+        if refused and tripped:
+            self._refused[site.name] = mark
+            for budget in site.budgets:
+                self._exclusions.include(budget)
             return
         if refused and self._accepted.get(site.name) != mark:
             self._exclude_refused(site, mark)

@@ -7,8 +7,8 @@
 -- ARGV  worker, then n sites of 6: name, interval_ms (0 = no limit), burst_ms, max_in_flight (0 = no limit),
 --       key_mark: tells one key of the site from another, 'none' = it has no key, '' = it does not say;
 --       accepted = 1 when the API took this key since it was refused.
--- Gives n times {refused, limits, worker, ...}: refused = 1 when the API refused this key; then every limit that
--- a living worker says ("interval_ms burst_ms max_in_flight"), with the last worker that said so.
+-- Gives n times {refused, limits, worker, ...}: refused = 1 when the API refused this key, 2 when it refused
+-- every key at work; then every limit that a living worker says ("interval_ms burst_ms max_in_flight"), with the last worker that said so.
 local me, reply = ARGV[1], {}
 
 -- What living workers say of a site: {limits, worker...}, with what this one said before left out.
@@ -68,6 +68,8 @@ for i = 2, #ARGV, 6 do
   if mark ~= '' then
     if ARGV[i + 5] == '1' then redis.call('HDEL', said, 'refused ' .. mark) end
     refused = redis.call('HEXISTS', said, 'refused ' .. mark)
+    -- Nobody has another key: the probes of the circuit breaker tell when one works.
+    if refused == 1 and redis.call('HEXISTS', key, 'key_tripped') == 1 then refused = 2 end
     local is_new = redis.call('HSET', said, 'key ' .. mark, AT .. ' ' .. me) == 1
     if is_new and mark ~= 'none' and refused == 0 then meet_key(site, key) end
   end
