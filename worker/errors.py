@@ -19,6 +19,7 @@
     │ ├ AmbiguousError              it may have been executed: the outcome is unknown
     │ ├ RejectedError               4xx: the same request gets the same answer
     │ └ MisconfiguredError          401, 403, unknown site: no request of the site can succeed
+    ├ OutcomesMissedError           outcomes were cut before a group had handled them
     └ ResultError
       ├ ResultMissingError          no job of this id, or its result was dropped by age
       ├ ResultTimeoutError          no outcome yet
@@ -35,6 +36,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Any
 
 __all__ = [
@@ -54,6 +56,7 @@ __all__ = [
     "LayoutError",
     "MisconfiguredError",
     "NotSentError",
+    "OutcomesMissedError",
     "QueueFullError",
     "RejectedError",
     "ReplayRefusedError",
@@ -397,6 +400,32 @@ class ResultExpiredError(ResultError):
 
     def __str__(self) -> str:
         return f"the result of job {self.job_id} has expired. Enqueue again with a new key."
+
+
+class OutcomesMissedError(WorkerError):
+    """Outcomes were cut from the stream before this group had handled them; raised once.
+
+    The next `follow` goes on behind them. Read the jobs that you still wait for by their ids.
+
+    Args:
+        group: name of the group.
+        count: how many outcomes.
+        since_ms: Unix ms of the first of them.
+    """
+
+    def __init__(self, group: str, count: int, since_ms: int) -> None:
+        super().__init__(group, count, since_ms)
+        self.group = group
+        self.count = count
+        self.since_ms = since_ms
+
+    def __str__(self) -> str:
+        since = datetime.fromtimestamp(self.since_ms / 1000, UTC)
+        return (
+            f"Group {self.group} was away for too long: {self.count} outcomes since "
+            f"{since:%Y-%m-%d %H:%M:%S} UTC were cut before it had handled them. Follow again to "
+            "go on, and read the jobs that you still wait for by their ids."
+        )
 
 
 class JobHeldError(ResultError):

@@ -39,6 +39,7 @@ from worker.process.budgets import BudgetKeeper
 from worker.process.monitor import Monitor
 from worker.process.server_check import ServerCheck
 from worker.process.site_keys import SiteKeys, require_key
+from worker.process.stream_keeper import StreamKeeper
 from worker.settings import Settings
 from worker.traces.otlp import open_traces
 from worker.version import __version__
@@ -98,6 +99,7 @@ def build(settings: Settings, *, concurrency: int = CONNECTIONS) -> tuple[Engine
             _ClientLifetime(caller),
             BudgetKeeper(settings, keys),
             ServerCheck(settings),
+            StreamKeeper(settings),
             Monitor(settings, caller.counts, keys),
             *([] if traces is None else [traces]),
         ],

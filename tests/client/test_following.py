@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import pickle
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
@@ -19,7 +20,7 @@ from worker import AsyncResultReader, JobResult, ResultReader, Settings
 from worker.engine.endings import Finish
 from worker.engine.keys import Keyspace
 from worker.engine.scripts import Scripts
-from worker.errors import BrokerUnavailableError
+from worker.errors import BrokerUnavailableError, OutcomesMissedError
 
 Ends = Callable[..., list[str]]
 
@@ -257,3 +258,31 @@ def _wait(condition: Callable[[], Any]) -> None:
     while not condition():
         assert time.monotonic() < deadline
         time.sleep(0.01)
+
+
+@pytest.mark.parametrize("shards", [1, 3])
+def test_follow_tells_a_group_once_what_it_missed(
+    redis_url: str, client: redis.Redis, ends: Ends, shards: int
+) -> None:
+    """The error names group, number and time; the next call goes on with what is left."""
+    ends(3, shards=shards)
+    client.hset("{largesse:0}:missed", mapping={"count away": 7, "since away": 1_700_000_000_000})
+    with ResultReader(Settings(redis_url=redis_url, shards=shards)) as reader:
+        with pytest.raises(OutcomesMissedError) as caught:
+            next(reader.follow("away", timeout=1))
+        error = caught.value
+        assert (error.group, error.count, error.since_ms) == ("away", 7, 1_700_000_000_000)
+        assert "7 outcomes since 2023-11-14 22:13:20 UTC were cut" in str(error)
+        assert str(pickle.loads(pickle.dumps(error))) == str(error)
+        assert len(ids(reader.follow("away", timeout=0.3))) == 3
+
+
+@pytest.mark.anyio
+async def test_async_follow_tells_it_too(settings: Settings, client: redis.Redis) -> None:
+    """The same for asyncio."""
+    client.hset("{largesse:0}:missed", mapping={"count away": 7, "since away": 1_700_000_000_000})
+    async with AsyncResultReader(settings) as reader:
+        with pytest.raises(OutcomesMissedError):
+            async for _ in reader.follow("away", timeout=1):
+                pass
+        assert [one async for one in reader.follow("away", timeout=0.1)] == []

@@ -75,7 +75,7 @@ def process() -> ProcessCounts:
     """Give the collector of a process."""
     gauges = {
         "jobs_running": 1.0, "worker_concurrency": 8.0, "worker_silence_seconds": 0.1,
-        "worker_ready": 1.0,
+        "worker_ready": 1.0, "outcomes_stream_max_length": 100_000,
     }  # fmt: skip
     return ProcessCounts(counted(), lambda: gauges, version="1.2.3")
 
@@ -123,6 +123,7 @@ def test_metrics_show_every_row_of_the_table(
     """Each metric of the table is there with its labels, and nothing with our prefix besides."""
     fill(broker, redis_url)
     client.hset(broker.keyspace.prefix(0) + "ended", "acme|gift_checkout|expired|expired", 4)
+    client.xgroup_create(broker.keyspace.stream(0), "billing", "0", mkstream=True)
     found = samples(Metrics(process(), QueueReading(client, broker.keyspace)))
     shown: dict[str, set[str]] = {}
     for name, labels, _ in found:

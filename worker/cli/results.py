@@ -35,7 +35,7 @@ def follow(
     ],
     consumer: Annotated[
         str | None,
-        typer.Option(help="Name of this process in the group; default: host and process id."),
+        typer.Option(help="Name of this process in the group; default: one of its own."),
     ] = None,
     start: Annotated[
         Literal["oldest", "now"], typer.Option("--from", help="Where a new group starts.")

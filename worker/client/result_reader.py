@@ -14,6 +14,7 @@ import contextlib
 import json
 import os
 import socket
+import uuid
 from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
 from contextlib import aclosing
 from typing import Any, Final, Self
@@ -21,6 +22,7 @@ from typing import Any, Final, Self
 from worker.client.arguments import job_id_of, job_ids_of, name_of, seconds_of
 from worker.client.connections import Lease, LoopSide
 from worker.engine.keys import Keyspace
+from worker.engine.options import STREAM_SLACK
 from worker.engine.record import Record, read_records, read_records_async
 from worker.engine.scripts import Argument, AsyncScripts, Scripts
 from worker.engine.stream import CLAIM_S, Follower
@@ -54,6 +56,15 @@ def events_of(record: Record) -> list[dict[str, Any]]:
     return events
 
 
+#: Tells this start of a process from others of the same host and process id, as in containers.
+_START: Final = uuid.uuid4().hex[:8]
+
+
+def _consumer() -> str:
+    """Name this process in a group; a fork has an id of its own."""
+    return f"{socket.gethostname()}-{os.getpid()}-{_START}"
+
+
 class _Reader:
     """What both readers share: all but the await."""
 
@@ -73,7 +84,7 @@ class _Reader:
         return Follower(
             self._keyspace,
             group=name_of("group", group),
-            consumer=name_of("consumer", consumer or f"{socket.gethostname()}-{os.getpid()}"),
+            consumer=name_of("consumer", consumer or _consumer()),
             start=name_of("start", start),
             claim_after_s=seconds_of("claim_after", claim_after) or 0.0,
         )
@@ -89,7 +100,8 @@ class _Reader:
     def _cancelling(self, job_id: str) -> tuple[str, int, list[Argument]]:
         """Give the script, the shard and the arguments that cancel a job."""
         ttl_ms = self._settings.result_ttl_s * _MS
-        arguments: list[Argument] = [job_id_of(job_id), ttl_ms, self._settings.stream_max_len]
+        most = STREAM_SLACK * self._settings.stream_max_len
+        arguments: list[Argument] = [job_id_of(job_id), ttl_ms, most]
         return "cancel", self._keyspace.shard_of_job(job_id), arguments
 
 
@@ -194,7 +206,7 @@ class ResultReader(_Reader):
 
         Args:
             group: name of the group; it remembers what was handled.
-            consumer: name of this consumer; host and process id when None.
+            consumer: name of this consumer; one of this process and its start when None.
             start: where a new group starts: "0" is the oldest kept, "$" only what comes.
             timeout: end after so many seconds without an ending, and never before a look at what
                 is there; None never ends.
@@ -203,6 +215,11 @@ class ResultReader(_Reader):
 
         Yields:
             Results, in the order of their endings within a shard.
+
+        Raises:
+            OutcomesMissedError: endings were cut before the group had handled them: it was away
+                for longer than `LARGESSE_STREAM_MAX_AGE_S`, or for more than
+                `LARGESSE_STREAM_MAX_LEN` endings. Raised once; follow again to go on.
         """
         follower = self._follower(group, consumer, start, claim_after)
         held = self._lease.connections()

@@ -11,6 +11,7 @@ import redis
 
 from worker.engine.keys import Keyspace
 from worker.engine.redis_errors import speaking_to_redis
+from worker.metrics.follower_groups import FollowerGroup, read_follower_groups
 from worker.metrics.gauges import redis_now_ms
 from worker.operator.durations import spell_ms
 from worker.operator.queue_state import read_queues
@@ -24,6 +25,8 @@ __all__ = ["check_fleet"]
 #: Milliseconds that something due may lie around: any worker's next fetch takes it, and an idle
 #: one looks every four seconds.
 OVERDUE_MS: Final = 30_000
+#: Milliseconds by which a group may be behind.
+BEHIND_MS: Final = 86_400_000
 #: Names that are told of many.
 NAMES: Final = 3
 
@@ -53,6 +56,7 @@ def check_fleet(
     if keyspace.cipher.keys or any(one.seen and one.seen.encryption_keys for one in workers):
         yield _check_encryption(workers, now_ms, keyspace.cipher.key_ids)
     yield _check_overdue(client, keyspace, [one.name for one in queues], now_ms)
+    yield _check_followers(read_follower_groups(client, keyspace))
     alive = any(one.seen and not one.seen.is_lost(now_ms) for one in workers)
     for site in read_sites(client, keyspace):
         yield from _check_site(site, now_ms, sites, alive=alive)
@@ -139,6 +143,20 @@ def _check_overdue(
         found += f", the oldest for {spell_ms(now_ms - oldest_ms)}"
     remedy = "No worker fetches from this queue: start or restart one (largesse worker)."
     return Check("leases", "fail", found, remedy)
+
+
+def _check_followers(groups: Sequence[FollowerGroup]) -> Check:
+    """Name groups that are far behind: in the end their outcomes are cut."""
+    behind = [one for one in groups if one.missed or one.age_ms > BEHIND_MS]
+    if not behind:
+        return Check("followers", "ok", f"{len(groups)} groups, none more than a day behind")
+    shown = "; ".join(
+        f"{one.name}: {one.lag} outcomes, the oldest {spell_ms(one.age_ms)} old"
+        + (f", {one.missed} cut" if one.missed else "")
+        for one in behind[:NAMES]
+    )
+    remedy = "Start its consumers, or remove the group: XGROUP DESTROY. Outcomes go after a week."
+    return Check("followers", "warn", shown, remedy)
 
 
 def _check_site(

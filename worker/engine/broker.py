@@ -12,7 +12,7 @@ import os
 import socket
 import time
 import uuid
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Any, Final
@@ -46,9 +46,11 @@ from worker.engine.outage import Outage
 from worker.engine.results_backend import EngineResults
 from worker.engine.scripts import Argument, Scripts
 
-__all__ = ["Budget", "Configured", "EngineBroker"]
+__all__ = ["Budget", "Configured", "EngineBroker", "Trimmed"]
 
 _CAPTURE: ContextVar[Delivery | None] = ContextVar("largesse_capture", default=None)
+#: Outcomes that one script call cuts before a group has handled them: a few milliseconds.
+TRIM_BATCH: Final = 500
 _ENDING_SIGNALS: Final = ("process_message", "skip_message")
 
 
@@ -104,6 +106,19 @@ class Configured:
     refused: bool
     tripped: bool
     limits: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class Trimmed:
+    """What one step of a trim did.
+
+    Attributes:
+        removed: groups that nobody had read for too long.
+        missed: group to the entries that were cut before it had handled them.
+    """
+
+    removed: Sequence[str]
+    missed: Mapping[str, int]
 
 
 class EngineBroker(Broker):
@@ -311,6 +326,30 @@ class EngineBroker(Broker):
                 limits = dict(zip(words[::2], words[1::2], strict=True))
                 found[one.site] = Configured(refused > 0, refused > 1, limits)
         return found
+
+    def trim_streams(self, max_len: int, max_age_ms: int) -> Iterator[Trimmed]:
+        """Let go of the outcomes that every group has handled, and of what is too much or too old.
+
+        Args:
+            max_len: most entries of each stream.
+            max_age_ms: milliseconds that an entry is kept for a group that has not handled it,
+                and a group that nobody reads.
+
+        Yields:
+            What was done, for each step on each shard.
+        """
+        for shard in range(self.keyspace.shards):
+            goes_on = True
+            while goes_on:
+                more, removed, missed = self.scripts.run(
+                    "trim", shard, [max_len, max_age_ms, TRIM_BATCH]
+                )
+                goes_on = more == 1
+                pairs = zip(missed[::2], missed[1::2], strict=True)
+                yield Trimmed(
+                    removed=[name.decode(errors="replace") for name in removed],
+                    missed={name.decode(errors="replace"): count for name, count in pairs},
+                )
 
     def flush(self, queue_name: str) -> None:
         """Drop all waiting and delayed messages of a queue; running ones end as they will."""

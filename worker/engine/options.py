@@ -20,6 +20,8 @@ MAX_DELIVERIES: Final = 3
 OUTCOME_TTL_MS: Final = 7 * 86_400_000
 #: Entries that a shard's stream of outcomes keeps, about.
 STREAM_MAX_LEN: Final = 100_000
+#: Times of these that the scripts let stand for when no worker trims the stream.
+STREAM_SLACK: Final = 10
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,6 +42,11 @@ class EngineOptions:
     outcome_ttl_ms: int = OUTCOME_TTL_MS
     stream_max_len: int = STREAM_MAX_LEN
 
+    @property
+    def stream_most(self) -> int:
+        """Entries at which the scripts cut the stream by themselves."""
+        return STREAM_SLACK * self.stream_max_len
+
     def fetch_arguments(
         self, queue: str, worker: str, room: int, limits: Sequence[str | int] = ()
     ) -> list[Any]:
@@ -53,11 +60,11 @@ class EngineOptions:
         """
         return [
             queue, worker, room, self.lease_ms, self.max_deliveries, self.outcome_ttl_ms,
-            self.stream_max_len, RECORD_VERSION, *limits,
+            self.stream_most, RECORD_VERSION, *limits,
         ]  # fmt: skip
 
     def ending_arguments(self, name: str) -> list[Any]:
         """Give the arguments of the ending script `name` that come before the endings."""
         if name == "retry":
-            return [self.outcome_ttl_ms, self.stream_max_len]
-        return [] if name == "release" else [self.stream_max_len]
+            return [self.outcome_ttl_ms, self.stream_most]
+        return [] if name == "release" else [self.stream_most]

@@ -14,7 +14,8 @@ from redis.exceptions import ResponseError
 
 from worker.engine.keys import Keyspace
 from worker.engine.redis_errors import speaking_to_redis
-from worker.errors import BrokerError
+from worker.engine.scripts import AsyncScripts
+from worker.errors import BrokerError, OutcomesMissedError
 
 __all__ = ["Follower"]
 
@@ -26,6 +27,8 @@ READ_MAX: Final = 100
 BLOCK_MS: Final = 400
 #: Seconds after which an entry that a consumer took and did not handle goes to another.
 CLAIM_S: Final = 60.0
+#: Seconds between two looks for outcomes that were cut.
+MISSED_LOOK_S: Final = 5.0
 #: Seconds between tries while Redis is unreachable.
 RETRY_S: Final = 0.5
 
@@ -61,6 +64,8 @@ class Follower:
         self._claim_after_s = claim_after_s
         #: Monotonic seconds at which each stream is next looked through for what others left.
         self._claim_at = dict.fromkeys(self._streams, 0.0)
+        self._keyspace = keyspace
+        self._missed_look_at = 0.0
 
     async def follow(
         self, client: redis.asyncio.Redis, timeout_s: float | None
@@ -72,6 +77,7 @@ class Follower:
             timeout_s: end after so many seconds without an outcome; None never ends.
 
         Raises:
+            OutcomesMissedError: outcomes were cut before the group had handled them; told once.
             EncryptionError: an outcome cannot be decrypted here; it comes again to who follows
                 next.
         """
@@ -81,6 +87,7 @@ class Follower:
         # Silence counts once there was a look: what is there already is given in any case.
         looked = False
         while not looked or timeout_s is None or time.monotonic() - heard < timeout_s:
+            await self._tell_missed()
             looked = self._reads_what_is_new()
             for stream in self._streams:
                 try:
@@ -106,6 +113,16 @@ class Follower:
     def _outcome(self, fields: dict[bytes, bytes]) -> bytes:
         job_id = fields[b"job_id"].decode(errors="replace")
         return self._cipher.decrypt(fields[b"outcome"], job_id=job_id, part="outcome")
+
+    async def _tell_missed(self) -> None:
+        if time.monotonic() < self._missed_look_at:
+            return
+        self._missed_look_at = time.monotonic() + MISSED_LOOK_S
+        scripts = AsyncScripts(self._client, self._keyspace)
+        for shard in range(self._keyspace.shards):
+            with contextlib.suppress(BrokerError):  # told by the next read
+                if found := await scripts.run("missed", shard, [self._group]):
+                    raise OutcomesMissedError(self._group, *found)
 
     async def _make_groups(self) -> None:
         for stream in self._streams:

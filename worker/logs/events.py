@@ -32,6 +32,8 @@ SITE_KEY_MISSING: Final = "site.key_missing"
 SITE_KEY_REFUSED: Final = "site.key_refused"
 SITE_KEY_ACCEPTED: Final = "site.key_accepted"
 SITE_LIMITS_DIFFER: Final = "site.limits_differ"
+FOLLOWER_MISSED: Final = "follower.missed_outcomes"
+FOLLOWER_REMOVED: Final = "follower.group_removed"
 WORKER_STARTED: Final = "worker.started"
 WORKER_STOPPED: Final = "worker.stopped"
 WORKER_RESTARTED: Final = "worker.restarted"
@@ -77,6 +79,8 @@ EVENTS: Final[Mapping[str, tuple[str, ...]]] = {
     SITE_KEY_REFUSED: ("site", "key_mark"),
     SITE_KEY_ACCEPTED: ("site", "key_mark"),
     SITE_LIMITS_DIFFER: ("site", "problem", "remedy"),
+    FOLLOWER_MISSED: ("group", "entries"),
+    FOLLOWER_REMOVED: ("group",),
     WORKER_STARTED: ("worker", "version", "processes", "concurrency"),
     WORKER_STOPPED: ("worker", "duration_ms", "jobs"),
     WORKER_RESTARTED: ("worker", "exit_code"),

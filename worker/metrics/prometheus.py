@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Final, cast
 
 import redis
@@ -25,6 +25,7 @@ from worker.engine.keys import Keyspace
 from worker.engine.redis_errors import speaking_to_redis
 from worker.errors import BrokerError
 from worker.metrics.counts import BOUNDS_S, Counts, Times
+from worker.metrics.follower_groups import FollowerGroup, read_follower_groups
 from worker.metrics.gauges import QueueGauges, is_cluster, read_queue
 from worker.metrics.metric_names import METRICS, PREFIX
 
@@ -142,10 +143,11 @@ class QueueReading(Collector):
     def _read(self) -> dict[str, Samples]:
         try:
             figures = read_queue(self._client, self._keyspace)
+            groups = read_follower_groups(self._client, self._keyspace)
             memory = self._memory()
         except BrokerError:
             return {"broker_up": [((), 0)]}
-        return {"broker_up": [((), 1)], **memory, **_samples(figures)}
+        return {"broker_up": [((), 1)], **memory, **_samples(figures), **_group_samples(groups)}
 
     def _memory(self) -> dict[str, Samples]:
         if is_cluster(self._client):
@@ -179,6 +181,14 @@ def _samples(queue: QueueGauges) -> dict[str, Samples]:
         "site_tripped": [((one.name,), one.tripped_reason is not None) for one in sites],
         "site_unserved_seconds": [((name,), for_s) for name, for_s in queue.unserved.items()],
         "jobs_ended_by_broker_total": list(queue.ended.items()),
+    }
+
+
+def _group_samples(groups: Sequence[FollowerGroup]) -> dict[str, Samples]:
+    return {
+        "outcomes_group_lag": [((one.name,), one.lag) for one in groups],
+        "outcomes_group_age_seconds": [((one.name,), one.age_ms / 1000) for one in groups],
+        "outcomes_group_missed": [((one.name,), one.missed) for one in groups],
     }
 
 

@@ -11,10 +11,12 @@ from worker.client.result_reader import events_of
 from worker.engine.broker import Budget
 from worker.engine.connection import PRODUCER, connect
 from worker.engine.keys import Keyspace
+from worker.engine.options import STREAM_SLACK
 from worker.engine.record import Record, read_records
 from worker.engine.redis_errors import speaking_to_redis
 from worker.engine.scripts import Scripts
 from worker.errors import EncryptionError, ReplayRefusedError, ResultError, ResultMissingError
+from worker.metrics.follower_groups import FollowerGroup, read_follower_groups
 from worker.metrics.gauge_minutes import Depth, read_gauge_minutes, record_depth
 from worker.metrics.gauges import redis_now_ms
 from worker.metrics.minutes import Point, read_minutes
@@ -88,6 +90,10 @@ class OperatorClient:
     def sites(self) -> list[SiteState]:
         """Give every site that is configured, was paused or has had jobs, by name."""
         return read_sites(self._client, self._keyspace)
+
+    def follower_groups(self) -> list[FollowerGroup]:
+        """Give the groups that follow the outcomes, by name."""
+        return read_follower_groups(self._client, self._keyspace)
 
     def workers(self) -> list[WorkerState]:
         """Give the workers that are there or hold jobs, by name."""
@@ -271,7 +277,7 @@ class OperatorClient:
         return round(self._settings.window_minutes * 60_000)
 
     def _keeping(self) -> list[int]:
-        return [self._settings.result_ttl_s * 1000, self._settings.stream_max_len]
+        return [self._settings.result_ttl_s * 1000, STREAM_SLACK * self._settings.stream_max_len]
 
     def _act(
         self, script: str, job_id: str, arguments: list[int], wanted: tuple[str, ...] | None,

@@ -104,12 +104,15 @@ class Monitor(Middleware):
         )  # fmt: skip
 
     def _open(self, broker: EngineBroker, worker: Any, health: Health) -> None:
+        settings = self._settings
+
         def gauges() -> Mapping[str, float]:
             return {
                 "jobs_running": _running(broker, worker),
                 "worker_concurrency": worker.concurrency if isinstance(worker, AsyncWorker) else 0,
                 "worker_silence_seconds": health.silence_s(),
                 "worker_ready": health.ready().ok,
+                "outcomes_stream_max_length": settings.stream_max_len * settings.shards,
             }
 
         # A client of its own and of little patience: a scrape must not wait for long.

@@ -34,6 +34,7 @@ DEFAULT_RESULT_TTL_S: Final = 604_800
 DEFAULT_RESULT_MARGIN_S: Final = 3_600
 #: Entries of each result stream: at about 1 KiB each, 100 MiB at most.
 DEFAULT_STREAM_MAX_LEN: Final = 100_000
+DEFAULT_STREAM_MAX_AGE_S: Final = 7 * 86_400
 #: Seconds a worker may use to finish its calls at shutdown: below the 30 s after which most
 #: supervisors kill.
 DEFAULT_GRACE_S: Final = 25.0
@@ -160,7 +161,18 @@ VARIABLES: Final[tuple[Variable, ...]] = (
         default=DEFAULT_STREAM_MAX_LEN,
         unit="entries",
         low=100,
-        reason="most entries of each result stream; an entry has about 1 KiB, so 100 MiB at most",
+        reason="most entries of each result stream, while a group has not handled them; an entry "
+        "has about 1 KiB, so 100 MiB at most",
+    ),
+    Variable(
+        name="LARGESSE_STREAM_MAX_AGE_S",
+        field="stream_max_age_s",
+        kind="int",
+        default=DEFAULT_STREAM_MAX_AGE_S,
+        unit="s",
+        low=60,
+        reason="how long an entry waits for a group that has not handled it, and how long a group "
+        "that nobody reads is kept",
     ),
     Variable(
         name="LARGESSE_GRACE_S",

@@ -83,6 +83,7 @@ class Settings:
     result_ttl_s: int = environment.DEFAULT_RESULT_TTL_S
     result_margin_s: int = environment.DEFAULT_RESULT_MARGIN_S
     stream_max_len: int = environment.DEFAULT_STREAM_MAX_LEN
+    stream_max_age_s: int = environment.DEFAULT_STREAM_MAX_AGE_S
     grace_s: float = environment.DEFAULT_GRACE_S
     lease_ms: int = environment.DEFAULT_LEASE_MS
     max_deliveries: int = environment.DEFAULT_MAX_DELIVERIES

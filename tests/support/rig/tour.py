@@ -49,12 +49,21 @@ def tour(queue: Queue) -> None:
     _rest(queue)
     _refused_key(queue)
     _left_out_site(queue)
+    _followed(queue)
 
 
 def _left_out_site(queue: Queue) -> None:
     queue.run("layout", 1, 1, 0)
     queue.run("fetch", "calls", "w", 0, LEASE_MS, MAX_DELIVERIES, TTL_MS, STREAM_MAX, 1, "hung", 0)
     queue.add("rung")
+
+
+def _followed(queue: Queue) -> None:
+    stream = queue.key("outcomes")
+    queue.client.xgroup_create(stream, "away", "0")
+    queue.run("trim", 10, 60_000, 100)
+    queue.client.hset(queue.key("missed"), "count told", "1")
+    queue.run("missed", "told")
 
 
 def _refused_key(queue: Queue) -> None:
