@@ -111,7 +111,8 @@ def test_worker_killed_in_mid_request_loses_nothing(world: World, figures: Count
         line.set(stall_up_after=100)
         # Few enough that the calls of the other worker, cut as well, do not trip the site.
         world.produce(12, prefix="cut", every_s=0.005)
-        until(lambda: world.running() == 12, what="requests under way")
+        # On a busy machine the bulkhead has seen the stall before the last of them.
+        until(lambda: world.running() >= 8, what="requests under way")
         fault_at = fleet.kill(0)
         line.cut()
         line.heal()
