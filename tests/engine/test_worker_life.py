@@ -249,7 +249,7 @@ def test_shards_are_all_served(system: System, redis_url: str, tmp_path: Any) ->
             assert job.result(timeout=20).hosted_page
             shard = keys.shard_of_site(job.site or "")
             assert client.exists(f"{{largesse:{shard}}}:job:{job.id}")
+        assert sum(client.xlen(keys.stream(shard)) for shard in range(4)) == len(jobs)
         followed = {result.job_id for result in producer.results.follow("all", timeout=1)}
         assert followed == {job.id for job in jobs}
-        assert sum(client.xlen(keys.stream(shard)) for shard in range(4)) == len(jobs)
     assert len({keys.shard_of_site(name) for name in names}) == 4

@@ -15,6 +15,7 @@ from worker.engine import crash_points
 from worker.engine.batching import Batching
 from worker.engine.bulkhead import LOOK_S as CHOOSY_S
 from worker.engine.bulkhead import Bulkhead
+from worker.engine.clock_watch import ClockWatch
 from worker.engine.delivery import Batch, Delivery, Undecodable, Unreadable
 from worker.engine.endings import SCRIPT_OF, Ending, Release
 from worker.engine.leases import LeaseBook
@@ -68,6 +69,7 @@ class EngineConsumer(Consumer):
         self._options = options
         self._outage = outage
         self._bulkhead = bulkhead
+        self._clocks = [ClockWatch() for _ in range(self._keyspace.shards)]
         self._choosy = False  # whether the last fetch left out a site
         self._prefetch = prefetch
         self._timeout_s = timeout_ms / 1000
@@ -138,8 +140,15 @@ class EngineConsumer(Consumer):
             reply = self._scripts.run(
                 "fetch",
                 shard,
-                self._options.fetch_arguments(self._book.queue, self._book.worker, room, limits),
+                self._options.fetch_arguments(
+                    self._book.queue,
+                    self._book.worker,
+                    room,
+                    limits,
+                    expected_ms=self._clocks[shard].expected_ms(),
+                ),
             )
+            self._clocks[shard].note(int(reply[0]))
             self._unreclaimed.discard(shard)
             batch = Batch(
                 reply, queue=self._book.queue, shard=shard, lease_ms=self._options.lease_ms,

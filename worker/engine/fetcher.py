@@ -13,6 +13,7 @@ import redis.asyncio
 
 from worker.engine import crash_points
 from worker.engine.bulkhead import Bulkhead
+from worker.engine.clock_watch import ClockWatch
 from worker.engine.consumer import LOOK_S
 from worker.engine.delivery import Batch, Delivery
 from worker.engine.redis_errors import speaking_to_redis
@@ -88,6 +89,7 @@ class Fetcher:
         #: Monotonic seconds of the last answer of Redis to a fetch or a wait.
         self.looked_at = time.monotonic()
         self._unsure = True
+        self._clock = ClockWatch()
 
     async def run(self, stopping: asyncio.Event) -> None:
         """Feed until told to stop."""
@@ -138,8 +140,11 @@ class Fetcher:
         relief = self._next_relief()
         limits = self._bulkhead.limits()
         self._relief = relief if limits else None
-        args = self._broker.options.fetch_arguments(self.queue, self.worker, room, limits)
+        args = self._broker.options.fetch_arguments(
+            self.queue, self.worker, room, limits, expected_ms=self._clock.expected_ms()
+        )
         reply = await self._scripts.run("fetch", self.shard, args)
+        self._clock.note(int(reply[0]))
         self._unsure = False
         self._broker.outage.over()
         self.looked_at = time.monotonic()

@@ -48,7 +48,13 @@ class EngineOptions:
         return STREAM_SLACK * self.stream_max_len
 
     def fetch_arguments(
-        self, queue: str, worker: str, room: int, limits: Sequence[str | int] = ()
+        self,
+        queue: str,
+        worker: str,
+        room: int,
+        limits: Sequence[str | int] = (),
+        *,
+        expected_ms: int | None = None,
     ) -> list[Any]:
         """Give the arguments of the fetch script.
 
@@ -57,10 +63,11 @@ class EngineOptions:
             worker: who gets the leases.
             room: most jobs.
             limits: sites that may not have all of it, each with the jobs it may get.
+            expected_ms: what the queue's clock must be by now, at the earliest; see `ClockWatch`.
         """
         return [
             queue, worker, room, self.lease_ms, self.max_deliveries, self.outcome_ttl_ms,
-            self.stream_most, RECORD_VERSION, *limits,
+            self.stream_most, RECORD_VERSION, "" if expected_ms is None else expected_ms, *limits,
         ]  # fmt: skip
 
     def ending_arguments(self, name: str) -> list[Any]:

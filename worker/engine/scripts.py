@@ -30,9 +30,9 @@ PARTS: Final = ("keys", "site", "job")
 OWN_PARTS: Final = {"fetch": ("sweep",)}
 
 Argument = str | bytes | int | float
-_REAL_CLOCK: Final = "local NOW = clock_ms()"
+_REAL_CLOCK: Final = "local T = clock_ms()"
 _MOVED_CLOCK: Final = (
-    "local NOW = tonumber(redis.call('GET', P .. 'stopped_at') or clock_ms())"
+    "local T = tonumber(redis.call('GET', P .. 'stopped_at') or clock_ms())"
     " + tonumber(redis.call('GET', P .. 'clock') or 0)"
 )
 

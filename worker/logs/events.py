@@ -40,6 +40,7 @@ WORKER_RESTARTED: Final = "worker.restarted"
 WORKER_CRASHED: Final = "worker.crashed"
 BROKER_UNAVAILABLE: Final = "broker.unavailable"
 BROKER_RECOVERED: Final = "broker.recovered"
+BROKER_CLOCK_STEPPED: Final = "broker.clock_stepped"
 BROKER_UNSAFE: Final = "broker.unsafe"
 
 #: Fields that any line may carry.
@@ -87,6 +88,7 @@ EVENTS: Final[Mapping[str, tuple[str, ...]]] = {
     WORKER_CRASHED: ("worker", "error_class"),
     BROKER_UNAVAILABLE: ("problem",),
     BROKER_RECOVERED: ("unavailable_ms",),
+    BROKER_CLOCK_STEPPED: ("step_ms",),
     BROKER_UNSAFE: ("check", "problem", "remedy"),
 }
 

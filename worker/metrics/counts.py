@@ -175,6 +175,11 @@ class Counts:
             self._count(("jobs_total", *where, outcome, error_class))
             self._time(("job_seconds", *where), duration_ms)
 
+    def clock_stepped(self) -> None:
+        """Count a step of Redis time."""
+        with self._lock:
+            self._count(("broker_clock_steps_total",))
+
     def lost_flush(self) -> None:
         """Count a flush of the series that Redis did not take."""
         with self._lock:

@@ -68,6 +68,8 @@ METRICS: Final = _table(
            "most entries of the streams of outcomes, while a group has not handled them"),
     Metric("minute_flushes_lost_total", "counter", "process", (),
            "flushes of counts that Redis did not take; these counts are lost, jobs are not"),
+    Metric("broker_clock_steps_total", "counter", "process", (),
+           "steps of Redis time of more than 5.5 s, forward or back, as this process saw them"),
     Metric("build_info", "gauge", "process", ("version",), "always 1"),
     Metric("broker_up", "gauge", "queue", (), "1 when Redis answered this scrape, else 0"),
     Metric("broker_memory_bytes", "gauge", "queue", (),

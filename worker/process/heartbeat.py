@@ -18,6 +18,7 @@ from typing import Any, Final
 
 import redis
 
+from worker.engine.clock_watch import ClockWatch
 from worker.engine.keys import Keyspace
 from worker.engine.redis_errors import speaking_to_redis
 from worker.errors import BrokerError
@@ -31,6 +32,8 @@ _log = logging.getLogger("worker.heartbeat")
 BEAT_S: Final = 5.0
 #: Seconds of silence after which a worker counts as lost: it was killed, or cannot reach Redis.
 LOST_S: Final = 20.0
+#: Milliseconds by which Redis time may differ from what was expected: replies may be slow.
+STEP_MS: Final = 5_500
 #: Seconds that a lost worker is remembered.
 KEEP_S: Final = 600
 #: Seconds that the end waits for the last word.
@@ -86,6 +89,7 @@ class Heartbeat:
         worker: id of the process.
         facts: gives what it says of itself: the attributes of `Seen` from `version` on.
         beside: what else is done at each beat, with Redis time in Unix ms.
+        stepped: told when Redis time has stepped, with the ms by which it is later.
     """
 
     def __init__(
@@ -96,7 +100,10 @@ class Heartbeat:
         facts: Callable[[], Mapping[str, Any]],
         *,
         beside: Callable[[int], None] = lambda _: None,
+        stepped: Callable[[int], None] = lambda _: None,
     ) -> None:
+        self._stepped = stepped
+        self._clock = ClockWatch()
         self._client = client
         self._names = f"{keyspace.prefix(0)}workers"
         self._key = f"{keyspace.prefix(0)}worker:{worker}"
@@ -126,6 +133,8 @@ class Heartbeat:
 
     def _tell(self) -> None:
         now_ms = redis_now_ms(self._client)
+        if abs(step_ms := self._clock.note(now_ms)) > STEP_MS:
+            self._stepped(step_ms)
         lived_ms = round((time.monotonic() - self._started) * 1000)
         word = {"started_ms": now_ms - lived_ms, **self._facts()}
         pipe = self._client.pipeline(transaction=False)

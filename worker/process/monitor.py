@@ -18,6 +18,7 @@ from worker.engine.broker import EngineBroker
 from worker.engine.connection import PRODUCER, connect
 from worker.engine.delivery import Delivery
 from worker.engine.endings import Bury, Finish
+from worker.logs.events import BROKER_CLOCK_STEPPED, emit
 from worker.metrics.counts import Counts
 from worker.metrics.flusher import Flusher
 from worker.metrics.gauge_minutes import record_depth
@@ -80,6 +81,7 @@ class Monitor(Middleware):
             broker.client, broker.keyspace, broker.broker_id,
             lambda: {**_facts(broker, worker, health), "keys": self._keys.told()},
             beside=lambda now_ms: _record(broker, now_ms),
+            stepped=self._note_step,
         )  # fmt: skip
         self._heartbeat.start()
         if self._settings.metrics_port:
@@ -96,6 +98,10 @@ class Monitor(Middleware):
         if self._port is not None:
             self._port.close()
             self._reader.close()
+
+    def _note_step(self, step_ms: int) -> None:
+        self._counts.clock_stepped()
+        emit(_log, BROKER_CLOCK_STEPPED, level=logging.WARNING, step_ms=step_ms)
 
     def _count(self, message: Delivery, outcome: str, error_class: str) -> None:
         self._counts.ended(

@@ -54,7 +54,8 @@ def tour(queue: Queue) -> None:
 
 def _left_out_site(queue: Queue) -> None:
     queue.run("layout", 1, 1, 0)
-    queue.run("fetch", "calls", "w", 0, LEASE_MS, MAX_DELIVERIES, TTL_MS, STREAM_MAX, 1, "hung", 0)
+    args = ("calls", "w", 0, LEASE_MS, MAX_DELIVERIES, TTL_MS, STREAM_MAX, 1, "")
+    queue.run("fetch", *args, "hung", 0)
     queue.add("rung")
 
 

@@ -3,8 +3,9 @@
 -- Reads and writes q:<queue>:{leases, newer, suspects, turn, line:*, bell, choosy, choosy_bell}, job:<id>,
 -- msg:<id>, site:<site>,
 -- and what an ending touches when a job is buried or expires here.
--- ARGV  queue, worker, n, lease_ms, max_deliveries, ttl_ms, stream_max, max_version, then any number of pairs:
---       a site that may not have all of n, and the jobs it may get.
+-- ARGV  queue, worker, n, lease_ms, max_deliveries, ttl_ms, stream_max, max_version, expected, then any number of
+--       pairs: a site that may not have all of n, and the jobs it may get. `expected` is what the time must be by
+--       the worker's own clock and the last reply that it got; '' = it got none.
 -- Gives {now, look_at, job...}: `look_at` (ms, 0 = nothing is coming) is when to call again at the latest;
 -- a job is {id, message, fence, rest}, and rest one text, quicker to read: "deliveries attempts enqueued_at
 -- first_delivery_at unsure_since deadline_at epoch lane site", '' where not set.
@@ -46,7 +47,7 @@ end
 
 -- Sites of which this worker wants no more than so many; they keep their place in the order.
 local limits, limited = {}, 0
-for i = 9, #ARGV, 2 do
+for i = 10, #ARGV, 2 do
   limits[ARGV[i]] = tonumber(ARGV[i + 1])
   limited = limited + 1
 end

@@ -7,6 +7,7 @@ local leases = queue_key(ARGV[1], 'leases')
 local until_ms = NOW + tonumber(ARGV[2])
 local lost = {}
 redis.call('DEL', queue_key(ARGV[1], 'void'))
+keep_time()
 for i = 3, #ARGV, 2 do
   local held = redis.call('HMGET', job_key(ARGV[i]), 'state', 'fence')
   if held[1] == 'running' and held[2] == ARGV[i + 1] then

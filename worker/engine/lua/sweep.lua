@@ -8,6 +8,8 @@
 local queue, worker, wanted = ARGV[1], ARGV[2], tonumber(ARGV[3])
 local lease_ms, max_deliveries = tonumber(ARGV[4]), tonumber(ARGV[5])
 local ttl_ms, stream_max, max_version = ARGV[6], ARGV[7], tonumber(ARGV[8])
+local expected = tonumber(ARGV[9]) -- what the worker takes the time to be, or nil
+local FORWARD_MS = 6000 -- by which Redis time may be later than a worker expects; a reply takes less
 local SWEEP = 256 -- how many of each kind one call moves, so that no call is long
 local NEWER_MS = 60000 -- that a record of the next version waits for workers that know it
 local LOSS_LEASES = 10 -- for so many leases a lost worker is remembered
@@ -17,6 +19,7 @@ local delayed, leases = queue_key(queue, 'delayed'), queue_key(queue, 'leases')
 local deadlines, turn = queue_key(queue, 'deadlines'), queue_key(queue, 'turn')
 local newer = queue_key(queue, 'newer')
 redis.call('DEL', queue_key(queue, 'void'))
+keep_time()
 
 -- The earliest of the key's times (ms), or nil.
 local function first_of(key)
@@ -133,6 +136,13 @@ local function sweep(key, move)
   look(at)
 end
 sweep(delayed, promote_delayed)
-sweep(leases, take_back_lapsed)
+
+-- After a step forward every lease has lapsed at once. The workers that live renew theirs within a lease.
+local grace_until = tonumber(redis.call('HGET', P .. 'time', 'grace_until') or 0)
+if expected and NOW - expected > FORWARD_MS and first_of(leases) then
+  grace_until = NOW + lease_ms
+  redis.call('HSET', P .. 'time', 'grace_until', string.format('%d', grace_until))
+end
+if NOW < grace_until then look(grace_until) else sweep(leases, take_back_lapsed) end
 sweep(deadlines, expire_late)
 if first_of(newer) then look_at_newer() end
