@@ -51,6 +51,7 @@ class RedisServer:
         config: options as in redis.conf, such as `{"appendonly": "yes"}`; no persistence without.
         port: loopback port; a free one when not given.
         host: loopback address.
+        env: variables added to the environment.
     """
 
     def __init__(
@@ -60,7 +61,9 @@ class RedisServer:
         config: Mapping[str, str | int] | None = None,
         port: int | None = None,
         host: str = "127.0.0.1",
+        env: Mapping[str, str] | None = None,
     ) -> None:
+        self._env = env
         self.data_dir = data_dir
         self.host = host
         self.port = port or free_port()
@@ -103,7 +106,9 @@ class RedisServer:
         words += ["--dir", str(self.data_dir), "--daemonize", "no"]
         for name, value in self.config.items():
             words += [f"--{name}", str(value)]
-        self._process = Process(words, output=self.data_dir / "server.log", cwd=self.data_dir)
+        self._process = Process(
+            words, output=self.data_dir / "server.log", env=self._env, cwd=self.data_dir
+        )
         if wait:
             self.wait_ready()
         return self
