@@ -213,7 +213,7 @@ def test_many_jobs_make_one_page_each(running: System) -> None:
         {"kind": "gift_checkout", "key": f"order-{n}", "payload": GIFT} for n in range(100)
     ]
     jobs = producer.enqueue_many(specs)
-    pages = {page.id for job in jobs if (page := job.result(timeout=60).hosted_page)}
+    pages = {page.id for job in jobs if (page := job.result(timeout=100).hosted_page)}
     assert len(pages) == 100
     assert pages == {page["id"] for page in running.admin.pages()}
     assert running.admin.counts()["max_pages_per_key"] == 1

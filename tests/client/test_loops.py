@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import re
 import subprocess
 import sys
 import threading
@@ -159,4 +160,6 @@ except Exception as error:
         timeout=20,
         check=False,
     )
-    assert (ended.returncode, ended.stdout, ended.stderr) == (0, "", "")
+    # In this mode asyncio tells of each step that a busy machine made slow.
+    told = re.sub(r"(?m)^Executing <.* took [\d.]+ seconds\n", "", ended.stderr)
+    assert (ended.returncode, ended.stdout, told) == (0, "", "")

@@ -34,6 +34,11 @@ REPEAT_S = 3.0
 
 def _refused(url: str) -> str:
     """What both producers say, which must be the same."""
+    (text,) = _texts(url)
+    return text
+
+
+def _texts(url: str) -> set[str]:
     texts = set()
     began = Stopwatch()
     with Producer(Settings(redis_url=url)) as producer:
@@ -50,8 +55,7 @@ def _refused(url: str) -> str:
             texts.add(str(caught.value))
 
     asyncio.run(ask())
-    (text,) = texts
-    return text
+    return texts
 
 
 @pytest.fixture
@@ -82,7 +86,9 @@ def test_missing_database_is_told(redis_url: str) -> None:
 
 def test_tls_at_a_plain_port_is_told(redis_url: str) -> None:
     """A TLS client at a plain port learns that TLS is the matter."""
-    assert "does this port speak TLS?" in _refused(redis_url.replace("redis://", "rediss://"))
+    # A busy server may answer the handshake too late: then its silence is the matter.
+    texts = _texts(redis_url.replace("redis://", "rediss://"))
+    assert all("does this port speak TLS?" in text for text in texts)
 
 
 def test_missing_password_is_told(redis_server: RedisServer) -> None:

@@ -124,7 +124,7 @@ def test_storm_leaves_its_neighbour_alone(world: World, figures: Counts) -> None
     )
     assert waiting > 0
     # Of few jobs on a busy machine the tail is noise of many ms.
-    assert beside_ms <= alone_ms * 1.1 + (0 if world.full else 25)
+    assert beside_ms <= alone_ms * 1.1 + (0 if world.full else 500)
 
 
 def test_told_waits_of_any_form_burn_nothing(world: World, figures: Counts) -> None:
