@@ -197,6 +197,9 @@ def test_empty_batch_asks_nobody(free_port: int) -> None:
         ({"key": "x" * 201}, "key"),
         ({"key": "line\nbreak"}, "key"),
         ({"key": 7}, "key"),
+        ({"key": " order-1"}, "key"),
+        ({"key": "order-1 "}, "key"),
+        ({"key": " "}, "key"),
         ({"options": {"skip": ["nothing"]}}, "options.skip"),
         ({"options": {"lane": "fast"}}, "options.lane"),
         ({"options": {"deadline_s": 0}}, "options.deadline_s"),
@@ -213,6 +216,26 @@ def test_faulty_job_is_refused_before_it_is_sent(
         producer.enqueue(given.pop("kind"), given.pop("payload"), **given)
     assert any(one.startswith(path) for one in raised.value.messages), raised.value.messages
     assert hand.serve() == []
+
+
+@pytest.mark.parametrize(
+    ("key", "text"),
+    [
+        (1042, "Must be a string, not int."),
+        (" order-1", "Must not begin or end with a blank."),
+        ("", "Must be 1 to 200 printable characters."),
+    ],
+    ids=repr,
+)
+def test_faulty_key_is_told_with_the_payloads_faults(
+    producer: Producer, key: Any, text: str
+) -> None:
+    """The text says which rule the key breaks, and faults of the payload come with it."""
+    for payload in (GIFT, {"layout": "huge"}):
+        with pytest.raises(InvalidJobError) as raised:
+            producer.gift_checkout(payload, key=key, site="acme-test")
+        assert raised.value.messages["key"] == [text]
+        assert ("layout" in raised.value.messages) is (payload is not GIFT)
 
 
 def test_unknown_site_is_refused(redis_url: str) -> None:

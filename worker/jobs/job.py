@@ -114,7 +114,7 @@ class Job:
             settings: sites and how strict to be.
             kind: "gift_checkout" or "personalized_offer".
             payload: fields of the request.
-            key: the caller's key, 1 to 200 printable characters.
+            key: the caller's key, 1 to 200 printable characters, no blank at either end.
             site: name of the site; the default one when None.
             options: see docs/requests.md.
 
@@ -129,12 +129,9 @@ class Job:
                 kind, payload, filled, request_context=settings.request_context
             )
         except marshmallow.ValidationError as error:
-            raise InvalidJobError(schemas.flatten(error.messages)) from None
-        if key is not None and (
-            not isinstance(key, str) or not 0 < len(key) <= KEY_MAX_LENGTH or not key.isprintable()
-        ):
-            problem = f"Must be 1 to {KEY_MAX_LENGTH} printable characters."
-            raise InvalidJobError({"key": [problem]})
+            raise InvalidJobError(schemas.flatten(error.messages) | _key_faults(key)) from None
+        if faults := _key_faults(key):
+            raise InvalidJobError(faults)
         name = where if isinstance(where, str) else where.name
         digest = valid.request_digest(name)
         shared = key or _shared_key(settings, kind, digest, valid.options)
@@ -175,6 +172,19 @@ class Job:
             options=options,
             message_id=self.id,
         )
+
+
+def _key_faults(key: Any) -> dict[str, list[str]]:
+    """Say what is wrong with a key; a blank at an end would silently make it another key."""
+    if key is None:
+        return {}
+    if not isinstance(key, str):
+        return {"key": [f"Must be a string, not {type(key).__name__}."]}
+    if not 0 < len(key) <= KEY_MAX_LENGTH or not key.isprintable():
+        return {"key": [f"Must be 1 to {KEY_MAX_LENGTH} printable characters."]}
+    if key != key.strip():
+        return {"key": ["Must not begin or end with a blank."]}
+    return {}
 
 
 def _shared_key(
