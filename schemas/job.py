@@ -111,10 +111,7 @@ def validate(
         ValidationError: its `messages` are flat: field path to a list of texts. No text or path
             holds a value.
     """
-    schemas = _SCHEMAS.get(kind) if isinstance(kind, str) else None
-    if schemas is None:
-        raise ValidationError({"kind": [f"Must be one of: {', '.join(KINDS)}."]})
-    body, problems = _loaded(schemas[request_context], payload, "")
+    body, problems = _loaded(_schema_of(kind, request_context), payload, "")
     # Most jobs have no options, and none is required.
     chosen, more = _loaded(_OPTIONS, options, "options") if options != {} else ({}, {})
     problems |= more
@@ -131,8 +128,26 @@ def rows_form(kind: str, payload: Mapping[str, Any]) -> dict[str, Any]:
     Args:
         kind: one of `KINDS`.
         payload: a canonical payload of that kind.
+
+    Raises:
+        ValidationError: there is no such kind, or the payload is no object with its fields.
     """
-    return _as_rows(_SCHEMAS[kind]["strict"], payload)
+    schema = _schema_of(kind, "strict")
+    try:
+        return _as_rows(schema, payload)
+    except (AttributeError, KeyError, TypeError):
+        problem = "Not a canonical payload: give what `validate` gave."
+        raise ValidationError({WHOLE: [problem]}) from None
+
+
+def _schema_of(kind: str, request_context: RequestContext) -> JobSchema:
+    schemas = _SCHEMAS.get(kind) if isinstance(kind, str) else None
+    if schemas is None:
+        raise ValidationError({"kind": [f"Must be one of: {', '.join(KINDS)}."]})
+    schema = schemas.get(request_context) if isinstance(request_context, str) else None
+    if schema is None:
+        raise ValidationError({"request_context": [f"Must be one of: {', '.join(schemas)}."]})
+    return schema
 
 
 def _as_rows(schema: JobSchema, payload: Mapping[str, Any]) -> dict[str, Any]:

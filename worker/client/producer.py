@@ -249,8 +249,8 @@ class Producer(_Producer):
         jobs = _jobs_of(jobs)
         with self._sending(jobs) as entries:
             crash_points.point("producer_before_enqueue")
-            scripts = Scripts(self._lease.client, self.keyspace)
-            words = take_in(scripts, entries, call_s=CALL_S)
+            with self._lease.asking() as client:
+                words = take_in(Scripts(client, self.keyspace), entries, call_s=CALL_S)
             crash_points.point("producer_after_enqueue")
         return [JobHandle(self.results, **one) for one in _handled(jobs, words, report_conflicts)]
 
