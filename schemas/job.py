@@ -94,7 +94,7 @@ class ValidJob:
 
 def validate(
     kind: str,
-    payload: Mapping[str, Any] | None,
+    payload: Mapping[str, Any],
     options: Mapping[str, Any] | None = None,
     *,
     request_context: RequestContext = "strict",
@@ -103,7 +103,8 @@ def validate(
 
     Args:
         kind: one of `KINDS`.
-        payload: fields of the body; None is `{}`.
+        payload: fields of the body; `{}` when there is nothing to say. None is refused: it is a
+            forgotten `return` more often than a wish.
         options: see `schemas.options`; None is `{}`.
         request_context: `strict` demands what the documentation demands of it.
 
@@ -111,7 +112,10 @@ def validate(
         ValidationError: its `messages` are flat: field path to a list of texts. No text or path
             holds a value.
     """
-    body, problems = _loaded(_schema_of(kind, request_context), payload, "")
+    schema = _schema_of(kind, request_context)
+    if payload is None:
+        raise ValidationError({WHOLE: ["Must be an object, not None: give {} for no fields."]})
+    body, problems = _loaded(schema, payload, "")
     # Most jobs have no options, and none is required.
     chosen, more = _loaded(_OPTIONS, options, "options") if options != {} else ({}, {})
     problems |= more

@@ -28,6 +28,7 @@ from worker.errors import (
     ResultMissingError,
     SettingsError,
 )
+from worker.jobs import shortened_notice
 from worker.jobs.job import QUEUE, Job, idempotency_key
 from worker.settings.secret import Secret
 from worker.settings.site import Site
@@ -571,3 +572,31 @@ def test_batch_of_faulty_jobs_says_so_without_end(redis_url: str) -> None:
         producer.enqueue_many([{**one, "site": "acme-test"} for one in specs])
     assert len(caught.value.messages) <= 101
     assert "1000" in caught.value.messages["jobs"][0]
+
+
+# -- long request contexts
+
+
+def test_long_request_context_is_shortened_and_told_once(
+    producer: Producer, hand: Any, caplog: pytest.LogCaptureFixture, monkeypatch: Any
+) -> None:
+    """The offer goes out; the log names the field once, and never the address."""
+    monkeypatch.setattr(shortened_notice, "_told", set())
+    address = f"https://shop.example/p?canary={'x' * 300}"
+    offer = {**OFFER, "request_context": {**OFFER["request_context"], "url": address}}
+    for _ in range(3):
+        producer.personalized_offer(offer, site="acme-test")
+    sent = [json.loads(one.message)["kwargs"]["payload"] for one in hand.fetch()]
+    assert {one["request_context"]["url"] for one in sent} == {"https://shop.example/p"}
+    (line,) = [one.getMessage() for one in caplog.records if one.name == "worker.client"]
+    assert line.startswith("request_context.url is longer than the API takes")
+    assert "canary" not in line
+
+
+def test_long_request_context_is_refused_where_the_setting_says_so(redis_url: str) -> None:
+    """`LARGESSE_SHORTEN_CONTEXT=false`: each field is named with its bound."""
+    environ = {"LARGESSE_REDIS_URL": redis_url, "LARGESSE_SHORTEN_CONTEXT": "false"}
+    offer = {**OFFER, "request_context": {**OFFER["request_context"], "url": "u" * 251}}
+    with Producer.from_env(environ) as producer, pytest.raises(InvalidJobError) as raised:
+        producer.personalized_offer(offer, site="acme-test")
+    assert raised.value.messages == {"request_context.url": ["Longer than 250 characters."]}

@@ -149,7 +149,7 @@ class Producer(_Producer):
 
     def gift_checkout(
         self,
-        payload: Mapping[str, Any] | None,
+        payload: Mapping[str, Any],
         *,
         key: str | None = None,
         site: str | None = None,
@@ -164,7 +164,7 @@ class Producer(_Producer):
         """Enqueue the making of a checkout page for a gift.
 
         Args:
-            payload: fields of the request; see docs/requests.md.
+            payload: fields of the request, `{}` for none; see docs/requests.md.
             key: your name for this very request, such as an order number: the same key again is
                 the same job. Without a key every call is a new job.
             site: name of the site; the default one when None.
@@ -206,7 +206,7 @@ class Producer(_Producer):
     def enqueue(
         self,
         kind: str,
-        payload: Mapping[str, Any] | None,
+        payload: Mapping[str, Any],
         *,
         key: str | None = None,
         site: str | None = None,
@@ -279,7 +279,7 @@ class AsyncProducer(_Producer):
 
     async def gift_checkout(
         self,
-        payload: Mapping[str, Any] | None,
+        payload: Mapping[str, Any],
         *,
         key: str | None = None,
         site: str | None = None,
@@ -324,7 +324,7 @@ class AsyncProducer(_Producer):
     async def enqueue(
         self,
         kind: str,
-        payload: Mapping[str, Any] | None,
+        payload: Mapping[str, Any],
         *,
         key: str | None = None,
         site: str | None = None,

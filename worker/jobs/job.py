@@ -21,6 +21,7 @@ import schemas
 from worker.encryption import Cipher
 from worker.engine.keys import site_tag
 from worker.errors import InvalidJobError
+from worker.jobs.shortened_notice import note_shortened
 from worker.operations import operation
 from worker.settings import Settings
 from worker.settings.site import Site, check_site_name
@@ -102,7 +103,7 @@ class Job:
         cls,
         settings: Settings,
         kind: str,
-        payload: Mapping[str, Any] | None,
+        payload: Mapping[str, Any],
         *,
         key: str | None = None,
         site: str | None = None,
@@ -113,7 +114,7 @@ class Job:
         Args:
             settings: sites and how strict to be.
             kind: "gift_checkout" or "personalized_offer".
-            payload: fields of the request.
+            payload: fields of the request; `{}` for none.
             key: the caller's key, 1 to 200 printable characters, no blank at either end.
             site: name of the site; the default one when None.
             options: see docs/requests.md.
@@ -123,6 +124,9 @@ class Job:
             SettingsError: the site is not configured.
         """
         where = _site_of(settings, site)
+        if settings.shorten_context and kind == "personalized_offer":
+            payload, paths = schemas.shortened(payload)
+            note_shortened(paths)
         filled = _with_defaults(where, payload, options)
         try:
             valid = schemas.validate(
@@ -213,7 +217,7 @@ def _site_of(settings: Settings, name: str | None) -> Site | str:
 
 
 def _with_defaults(
-    site: Site | str, payload: Mapping[str, Any] | None, options: Mapping[str, Any] | None
+    site: Site | str, payload: Mapping[str, Any], options: Mapping[str, Any] | None
 ) -> dict[str, Any]:
     """Fill what the site has defaults for, so that every attempt sends the same."""
     if options is not None and not isinstance(options, Mapping):

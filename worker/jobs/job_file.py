@@ -79,7 +79,7 @@ def read_jobs(
         try:
             spec = _spec_of(text)
             spec.setdefault("site", default_site)
-            job = Job.prepare(settings, spec.pop("kind"), spec.pop("payload", None), **spec)
+            job = Job.prepare(settings, spec.pop("kind"), spec.pop("payload", {}), **spec)
             first, digest = seen.setdefault(job.id, (number, job.digest))
             if digest != job.digest:
                 problem = f"Belongs to another request since line {first}."

@@ -44,6 +44,7 @@ class Settings:
         sites: name to site; empty when none is configured.
         default_site: name of the site of jobs that name none, or None.
         request_context: `strict` or `relaxed`.
+        shorten_context: True when a request context that is too long is shortened.
         window_minutes: minutes from the first delivery in which the key is relied upon.
         on_ambiguous: `hold` or `reissue`.
         result_ttl_s: seconds that results without a page are kept.
@@ -78,6 +79,7 @@ class Settings:
     sites: Mapping[str, Site] = field(default_factory=dict)
     default_site: str | None = None
     request_context: Literal["strict", "relaxed"] = environment.DEFAULT_REQUEST_CONTEXT
+    shorten_context: bool = environment.DEFAULT_SHORTEN_CONTEXT
     window_minutes: float = environment.DEFAULT_WINDOW_MINUTES
     on_ambiguous: OnAmbiguous = environment.DEFAULT_ON_AMBIGUOUS
     result_ttl_s: int = environment.DEFAULT_RESULT_TTL_S
