@@ -26,8 +26,10 @@ Json = dict[str, Any]
 
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
 
-#: Texts of `custom` may hold tabs and line breaks, all others no control character at all.
+#: Texts of `custom` may hold tabs and line breaks, those of a request context tabs, all others no
+#: control character at all.
 _CONTROL = "[\x00-\x1f\x7f-\x9f\u2028\u2029]"
+_CONTROL_BUT_TAB = "[\x00-\x08\x0a-\x1f\x7f-\x9f\u2028\u2029]"
 _UNFIT = "[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]"
 #: Blanks that are no control characters.
 _BLANK = " \xa0\u1680\u2000-\u200a\u202f\u205f\u3000"
@@ -36,6 +38,12 @@ _ATOM = rf'[^{_BLANK}@."(),:;<>\[\\\]]+'
 _UNLABEL = rf"{_BLANK}!-,./:-@\[-^`{{-~"
 _LABEL = rf"[^{_UNLABEL}-]([^{_UNLABEL}]*[^{_UNLABEL}-])?"
 _EMAIL = rf"^{_ATOM}(\.{_ATOM})*@({_LABEL}\.)+{_LABEL}$"
+#: What no part of a web address holds, and what the name of its host does not.
+_UNWEB = rf"{_BLANK}/?#@\\"
+_HOST = rf"(\[[0-9a-fA-F:.]+\]|[^{_UNWEB}:\[\]]+)"
+_WEB_ADDRESS = (
+    rf"^[Hh][Tt][Tt][Pp][Ss]?://([^{_UNWEB}]*@)?{_HOST}(:[0-9]{{1,5}})?([/?#][^{_BLANK}]*)?$"
+)
 _NAME = f"({'|'.join(SKIPS)})?"
 
 
@@ -93,13 +101,18 @@ def _holds(pattern: str) -> Json:
 
 def _text(field: ours.Text) -> Json:
     written: Json = {"type": "string"}
-    if field.required:
+    if not field.empty:
         written["minLength"] = 1
-    return {**written, "maxLength": field.max_length, "not": _holds(_CONTROL)}
+    unfit = _CONTROL_BUT_TAB if field.tabs else _CONTROL
+    return {**written, "maxLength": field.max_length, "not": _holds(unfit)}
 
 
 def _email(field: ours.Email) -> Json:
     return {**_text(field), "pattern": _EMAIL}
+
+
+def _web_address(field: ours.WebAddress) -> Json:
+    return {**_text(field), "pattern": _WEB_ADDRESS}
 
 
 def _header_text(field: ours.HeaderText) -> Json:
@@ -204,6 +217,7 @@ _WRITERS: dict[type, Callable[[Any], Json]] = {
     Host: _host,
     ours.Choice: _choice,
     ours.Email: _email,
+    ours.WebAddress: _web_address,
     ours.TimeZone: _time_zone,
     ours.LocaleTag: _locale,
     ours.Whole: _whole,

@@ -19,6 +19,7 @@ from schemas.job import (
 from schemas.options import SKIPS
 from schemas.problems import flatten
 from schemas.responses import read_hosted_page, read_offers
+from schemas.shortening import shortened
 
 #: Raised when the meaning of a record changes; `worker` refuses a `schemas` of another number.
 CONTRACT = 1
@@ -35,5 +36,6 @@ __all__ = [
     "read_hosted_page",
     "read_offers",
     "rows_form",
+    "shortened",
     "validate",
 ]

@@ -31,6 +31,12 @@ _Kept = TypeVar("_Kept")
 # C0, DEL and C1 controls, the two Unicode line breaks, and halves of surrogate pairs: none belongs
 # in an id, a name or an address, and some could end a header or a log line.
 _CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
+_CONTROL_BUT_TAB = re.compile("[\x00-\x08\x0a-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
+_WEB_ADDRESS = re.compile(
+    r"https?://(?:[^\s/?#@\\]*@)?(?:\[[0-9a-f:.]+\]|[^\s/?#@:\[\]\\]+)(?::[0-9]{1,5})?"
+    r"(?:[/?#]\S*)?",
+    re.IGNORECASE,
+)
 _DECIMAL = re.compile(r"(?:0|[1-9][0-9]*)(?:\.[0-9]+)?", re.ASCII)
 _ATOM = r"[^\s@.\"(),:;<>\[\\\]]+"
 _LABEL = r"(?!-)[A-Za-z0-9_\u00a1-\U0010ffff-]+(?<!-)"
@@ -70,25 +76,32 @@ class Text(JobField[str]):
     Args:
         max_length: longest text, in characters (code points), as the API counts.
         required: the field must be there; an empty text is then refused too.
+        empty: an empty text is taken.
+        tabs: tabs are taken.
     """
 
-    def __init__(self, max_length: int, *, required: bool = False) -> None:
+    def __init__(
+        self, max_length: int, *, required: bool = False, empty: bool = True, tabs: bool = False
+    ) -> None:
         super().__init__(required=required)
         self.max_length = max_length
+        self.empty = empty and not required
+        self.tabs = tabs
 
     def checked(self, value: object) -> str:
         """Return the text, or say what is wrong with it.
 
         Raises:
-            ValidationError: not a string, too long, control characters, or empty though required.
+            ValidationError: not a string, too long, control characters, or empty.
         """
         if not isinstance(value, str):
             raise ValidationError("Not a string.")
         if len(value) > self.max_length:
             raise ValidationError(f"Longer than {self.max_length} characters.")
-        if self.required and not value:
+        if not value and not self.empty:
             raise ValidationError("Empty.")
-        if not (value.isascii() and value.isprintable()) and _CONTROL.search(value):
+        unfit = _CONTROL_BUT_TAB if self.tabs else _CONTROL
+        if not (value.isascii() and value.isprintable()) and unfit.search(value):
             raise ValidationError("Control characters and line breaks are not allowed.")
         return value if type(value) is str else str.__str__(value)
 
@@ -134,6 +147,17 @@ class Email(Text):
         text = super().checked(value)
         if not _EMAIL.fullmatch(text):
             raise ValidationError("Not an e-mail address.")
+        return text
+
+
+class WebAddress(Text):
+    """An address of the web: `http` or `https`, a host, no blanks."""
+
+    def checked(self, value: object) -> str:
+        """Return the address, or say that it is none."""
+        text = super().checked(value)
+        if not _WEB_ADDRESS.fullmatch(text):
+            raise ValidationError("Not a web address: give one such as https://shop.example/done.")
         return text
 
 

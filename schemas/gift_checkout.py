@@ -15,6 +15,7 @@ from schemas.fields import (
     LocaleTag,
     Text,
     TextList,
+    WebAddress,
     Whole,
 )
 from schemas.part import Part
@@ -35,7 +36,7 @@ class GifterSchema(JobSchema):
 class SubscriptionItemSchema(JobSchema):
     """One item of the gift; prices are in minor units, or in major units as decimal text."""
 
-    item_price_id = Text(100)
+    item_price_id = Text(100, empty=False)
     quantity = Whole(1, INT32_MAX)
     quantity_in_decimal = DecimalText(QUANTITY_DECIMAL_MAX)
     unit_price = Whole(0, INT64_MAX)
@@ -49,7 +50,7 @@ class ItemTierSchema(JobSchema):
     1", so the API decides, and the value is never rewritten.
     """
 
-    item_price_id = Text(100)
+    item_price_id = Text(100, empty=False)
     starting_unit = Whole(0, INT32_MAX)
     ending_unit = Whole(0, INT32_MAX)
     price = Whole(0, INT64_MAX)
@@ -66,7 +67,7 @@ class GiftCheckoutSchema(JobSchema):
     layout = Choice("in_app", "full_page")
     business_entity_id = Text(50)
     brand_id = Text(50)
-    redirect_url = Text(250)
+    redirect_url = WebAddress(250)
     coupon_ids = TextList(100)
     gifter = Part(GifterSchema())
     subscription_items = Table(SubscriptionItemSchema())

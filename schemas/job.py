@@ -94,7 +94,7 @@ class ValidJob:
 
 def validate(
     kind: str,
-    payload: Mapping[str, Any] | None,
+    payload: Mapping[str, Any],
     options: Mapping[str, Any] | None = None,
     *,
     request_context: RequestContext = "strict",
@@ -103,7 +103,8 @@ def validate(
 
     Args:
         kind: one of `KINDS`.
-        payload: fields of the body; None is `{}`.
+        payload: fields of the body; `{}` when there is nothing to say. None is refused: it is a
+            forgotten `return` more often than a wish.
         options: see `schemas.options`; None is `{}`.
         request_context: `strict` demands what the documentation demands of it.
 
@@ -111,10 +112,10 @@ def validate(
         ValidationError: its `messages` are flat: field path to a list of texts. No text or path
             holds a value.
     """
-    schemas = _SCHEMAS.get(kind) if isinstance(kind, str) else None
-    if schemas is None:
-        raise ValidationError({"kind": [f"Must be one of: {', '.join(KINDS)}."]})
-    body, problems = _loaded(schemas[request_context], payload, "")
+    schema = _schema_of(kind, request_context)
+    if payload is None:
+        raise ValidationError({WHOLE: ["Must be an object, not None: give {} for no fields."]})
+    body, problems = _loaded(schema, payload, "")
     # Most jobs have no options, and none is required.
     chosen, more = _loaded(_OPTIONS, options, "options") if options != {} else ({}, {})
     problems |= more
@@ -131,8 +132,26 @@ def rows_form(kind: str, payload: Mapping[str, Any]) -> dict[str, Any]:
     Args:
         kind: one of `KINDS`.
         payload: a canonical payload of that kind.
+
+    Raises:
+        ValidationError: there is no such kind, or the payload is no object with its fields.
     """
-    return _as_rows(_SCHEMAS[kind]["strict"], payload)
+    schema = _schema_of(kind, "strict")
+    try:
+        return _as_rows(schema, payload)
+    except (AttributeError, KeyError, TypeError):
+        problem = "Not a canonical payload: give what `validate` gave."
+        raise ValidationError({WHOLE: [problem]}) from None
+
+
+def _schema_of(kind: str, request_context: RequestContext) -> JobSchema:
+    schemas = _SCHEMAS.get(kind) if isinstance(kind, str) else None
+    if schemas is None:
+        raise ValidationError({"kind": [f"Must be one of: {', '.join(KINDS)}."]})
+    schema = schemas.get(request_context) if isinstance(request_context, str) else None
+    if schema is None:
+        raise ValidationError({"request_context": [f"Must be one of: {', '.join(schemas)}."]})
+    return schema
 
 
 def _as_rows(schema: JobSchema, payload: Mapping[str, Any]) -> dict[str, Any]:

@@ -8,29 +8,35 @@ not.
 
 from __future__ import annotations
 
+from typing import Final
+
 from schemas.base import JobSchema
 from schemas.fields import Email, LocaleTag, Text, TextList, TimeZone
 from schemas.free_object import FreeObject
 from schemas.part import Part
 
+#: Longest user agent and addresses of the API, in characters.
+USER_AGENT_MAX: Final = 255
+URL_MAX: Final = 250
+
 
 class RelaxedRequestContextSchema(JobSchema):
     """Where the offer will be shown; nothing in it is required."""
 
-    user_agent = Text(255)
+    user_agent = Text(USER_AGENT_MAX, tabs=True)
     locale = LocaleTag(50)
     timezone = TimeZone(64)
-    url = Text(250)
-    referrer_url = Text(250)
+    url = Text(URL_MAX, tabs=True)
+    referrer_url = Text(URL_MAX, tabs=True)
 
 
 class RequestContextSchema(RelaxedRequestContextSchema):
     """Where the offer will be shown, complete as the documentation wants it."""
 
-    user_agent = Text(255, required=True)
+    user_agent = Text(USER_AGENT_MAX, required=True, tabs=True)
     locale = LocaleTag(50, required=True)
     timezone = TimeZone(64, required=True)
-    url = Text(250, required=True)
+    url = Text(URL_MAX, required=True, tabs=True)
 
 
 class RelaxedPersonalizedOfferSchema(JobSchema):

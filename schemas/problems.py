@@ -67,8 +67,9 @@ def _collect(messages: Any, path: str, flat: dict[str, list[str]], shown: Any) -
         return
     texts = flat.setdefault(path or WHOLE, [])
     for text in messages if isinstance(messages, list | tuple) else [messages]:
-        if str(text) not in texts:
-            texts.append(str(text))
+        told = text if isinstance(text, str) else "Not valid."
+        if told not in texts:
+            texts.append(told)
 
 
 def _shown(key: object) -> str:

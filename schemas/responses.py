@@ -24,7 +24,7 @@ def read_hosted_page(body: Mapping[str, Any]) -> dict[str, Any]:
     Raises:
         ValueError: no hosted page with an id and a web address in it.
     """
-    page = body.get("hosted_page")
+    page = _object(body).get("hosted_page")
     if not isinstance(page, Mapping):
         raise ValueError("the answer holds no hosted page")  # noqa: TRY004  (one error for all)
     url = page.get("url")
@@ -49,7 +49,7 @@ def read_offers(body: Mapping[str, Any]) -> dict[str, Any]:
     Raises:
         ValueError: no list of offers, or an offer without an id.
     """
-    offers = body.get("personalized_offers")
+    offers = _object(body).get("personalized_offers")
     if not isinstance(offers, list) or not all(isinstance(offer, Mapping) for offer in offers):
         raise ValueError("the answer holds no list of offers")
     brand = body.get("brand")
@@ -60,6 +60,12 @@ def read_offers(body: Mapping[str, Any]) -> dict[str, Any]:
         "expires_at": _unix_s(body.get("expires_at")),
         "brand": dict(brand) if isinstance(brand, Mapping) else None,
     }
+
+
+def _object(body: object) -> Mapping[str, Any]:
+    if not isinstance(body, Mapping):
+        raise ValueError("the answer is no object")  # noqa: TRY004  (one error for all)
+    return body
 
 
 def _name(value: object, problem: str) -> str:

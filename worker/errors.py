@@ -473,7 +473,8 @@ class Failure:
         api_error_code: the API's code, or None.
         param: the API's name of the parameter at fault, or None.
         reason: one sentence without private values.
-        retryable: whether a person may replay the job with hope.
+        retryable: whether the same request may succeed when it is sent again, by a replay or under
+            a new key. False: change the request first, or somebody decided against it.
     """
 
     cls: str

@@ -171,7 +171,9 @@ GIFTS = some(
     layout=st.sampled_from(["in_app", "full_page"]),
     business_entity_id=word(50),
     brand_id=word(50),
-    redirect_url=word(250).map(lambda path: f"https://shop.example.com/{path}?a=b&c=%20#d"),
+    redirect_url=word(250).map(
+        lambda path: f"https://shop.example.com/{''.join(path.split())}?a=b&c=%20#d"
+    ),
     coupon_ids=st.lists(word(100), max_size=12),
     gifter=some(customer_id=word(50), locale=LOCALES),
     subscription_items=table(ITEMS),

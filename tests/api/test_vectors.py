@@ -34,8 +34,8 @@ def kind_of(name: str) -> str:
 
 
 def built(name: str, params: Any, site: Site, *, key: str | None = None) -> ApiRequest:
-    """Return our request for a vector's parameters."""
-    job = schemas.validate(kind_of(name), params, request_context="relaxed")
+    """Return our request for a vector's parameters; the SDK's None is no parameter."""
+    job = schemas.validate(kind_of(name), params or {}, request_context="relaxed")
     return build_request(
         operation(job.kind),
         site=site,

@@ -55,7 +55,7 @@ def test_result_of_a_rejected_job(system: System) -> None:
     assert list(error) == ["class", "status", "api_error_code", "param", "reason", "retryable"]
     assert (error["class"], error["status"]) == ("rejected", 404)
     assert error["api_error_code"] == "resource_not_found"
-    assert error["retryable"] is True  # the item price may be made, and the job replayed
+    assert error["retryable"] is False  # the same request gets the same answer
 
 
 def test_result_of_a_job_that_waits(system: System) -> None:

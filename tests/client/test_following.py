@@ -161,7 +161,7 @@ def test_follow_takes_over_more_than_one_read(reader: ResultReader, ends: Ends) 
     for _ in range(3):
         with closing(reader.follow("billing", consumer="dead")) as dying:
             list(islice(dying, 1))
-    group: Any = reader._lease.client.xinfo_groups("{largesse:0}:outcomes")
+    group: Any = reader._lease.connections().client.xinfo_groups("{largesse:0}:outcomes")
     pending = group[0]["pending"] if "pending" in group[0] else group[0][b"pending"]
     heir = reader.follow("billing", consumer="heir", timeout=1, claim_after=0.1)
     assert sorted(ids(heir)) == expected

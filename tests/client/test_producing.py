@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -19,6 +20,9 @@ from rig.server import RedisServer
 from rig.stopwatch import Stopwatch
 
 from worker import AsyncProducer, Producer, Settings
+from worker.client import connections
+from worker.engine import enqueue as enqueue_module
+from worker.engine.connection import PRODUCER
 from worker.errors import (
     BrokerUnavailableError,
     InvalidJobError,
@@ -28,6 +32,7 @@ from worker.errors import (
     ResultMissingError,
     SettingsError,
 )
+from worker.jobs import shortened_notice
 from worker.jobs.job import QUEUE, Job, idempotency_key
 from worker.settings.secret import Secret
 from worker.settings.site import Site
@@ -197,6 +202,9 @@ def test_empty_batch_asks_nobody(free_port: int) -> None:
         ({"key": "x" * 201}, "key"),
         ({"key": "line\nbreak"}, "key"),
         ({"key": 7}, "key"),
+        ({"key": " order-1"}, "key"),
+        ({"key": "order-1 "}, "key"),
+        ({"key": " "}, "key"),
         ({"options": {"skip": ["nothing"]}}, "options.skip"),
         ({"options": {"lane": "fast"}}, "options.lane"),
         ({"options": {"deadline_s": 0}}, "options.deadline_s"),
@@ -213,6 +221,26 @@ def test_faulty_job_is_refused_before_it_is_sent(
         producer.enqueue(given.pop("kind"), given.pop("payload"), **given)
     assert any(one.startswith(path) for one in raised.value.messages), raised.value.messages
     assert hand.serve() == []
+
+
+@pytest.mark.parametrize(
+    ("key", "text"),
+    [
+        (1042, "Must be a string, not int."),
+        (" order-1", "Must not begin or end with a blank."),
+        ("", "Must be 1 to 200 printable characters."),
+    ],
+    ids=repr,
+)
+def test_faulty_key_is_told_with_the_payloads_faults(
+    producer: Producer, key: Any, text: str
+) -> None:
+    """The text says which rule the key breaks, and faults of the payload come with it."""
+    for payload in (GIFT, {"layout": "huge"}):
+        with pytest.raises(InvalidJobError) as raised:
+            producer.gift_checkout(payload, key=key, site="acme-test")
+        assert raised.value.messages["key"] == [text]
+        assert ("layout" in raised.value.messages) is (payload is not GIFT)
 
 
 def test_unknown_site_is_refused(redis_url: str) -> None:
@@ -524,8 +552,14 @@ async def test_async_producer_never_blocks_the_loop(redis_server: RedisServer) -
 
 
 @pytest.mark.anyio
-async def test_async_producer_shares_connections(settings: Settings, hand: Any) -> None:
+async def test_async_producer_shares_connections(
+    settings: Settings, hand: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Hundreds of tasks that enqueue the same key at once make one job."""
+    # On a busy machine the last of them waits for longer than the bound of one call.
+    monkeypatch.setattr(enqueue_module, "CALL_S", 20)
+    patience = replace(PRODUCER, connect_s=5, answer_s=20)
+    monkeypatch.setattr(connections, "PRODUCER", patience)
     async with AsyncProducer(settings) as producer:
         tasks = [producer.gift_checkout(GIFT, key="a", site="acme-test") for _ in range(200)]
         handles = await asyncio.gather(*tasks)
@@ -548,3 +582,31 @@ def test_batch_of_faulty_jobs_says_so_without_end(redis_url: str) -> None:
         producer.enqueue_many([{**one, "site": "acme-test"} for one in specs])
     assert len(caught.value.messages) <= 101
     assert "1000" in caught.value.messages["jobs"][0]
+
+
+# -- long request contexts
+
+
+def test_long_request_context_is_shortened_and_told_once(
+    producer: Producer, hand: Any, caplog: pytest.LogCaptureFixture, monkeypatch: Any
+) -> None:
+    """The offer goes out; the log names the field once, and never the address."""
+    monkeypatch.setattr(shortened_notice, "_told", set())
+    address = f"https://shop.example/p?canary={'x' * 300}"
+    offer = {**OFFER, "request_context": {**OFFER["request_context"], "url": address}}
+    for _ in range(3):
+        producer.personalized_offer(offer, site="acme-test")
+    sent = [json.loads(one.message)["kwargs"]["payload"] for one in hand.fetch()]
+    assert {one["request_context"]["url"] for one in sent} == {"https://shop.example/p"}
+    (line,) = [one.getMessage() for one in caplog.records if one.name == "worker.client"]
+    assert line.startswith("request_context.url is longer than the API takes")
+    assert "canary" not in line
+
+
+def test_long_request_context_is_refused_where_the_setting_says_so(redis_url: str) -> None:
+    """`LARGESSE_SHORTEN_CONTEXT=false`: each field is named with its bound."""
+    environ = {"LARGESSE_REDIS_URL": redis_url, "LARGESSE_SHORTEN_CONTEXT": "false"}
+    offer = {**OFFER, "request_context": {**OFFER["request_context"], "url": "u" * 251}}
+    with Producer.from_env(environ) as producer, pytest.raises(InvalidJobError) as raised:
+        producer.personalized_offer(offer, site="acme-test")
+    assert raised.value.messages == {"request_context.url": ["Longer than 250 characters."]}

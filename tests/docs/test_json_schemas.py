@@ -49,6 +49,10 @@ TEXTS = [
     "a@b\u2003.co", "0", "00", "1", "-1", "1.50", "1.", ".5", "1e3", "1\n", "0.0", "٣",
     "x" * 33, "9" * 33, "9" * 34, "9" * 39, "9" * 40, "x" * 50, "x" * 51, "x" * 64, "x" * 65,
     "x" * 70, "x" * 71, "x" * 100, "x" * 101, "x" * 150, "x" * 151, "x" * 250, "x" * 251,
+    "https://shop.example", "HTTP://u:p@shop.example:80/a?b#c", "http://[::1]", "https://", "//a",
+    "https:a", "ftp://a.b", "https://a b", "https://a\u3000b", "https://:80", "https://a@", "http://ä",
+    "https://a:x", "https://a\\b", "https://a/\\b", " https://a", "https://a ", "https://a@b@c",
+    "https://[::1", "https://a\n", "https://a\tb",
     "x" * 255, "x" * 256, "🌸" * 50, "🌸" * 51,
     f"{'x' * 66}@b.c", f"{'x' * 67}@b.c", f"{'x' * 250}@b.c", f"{'x' * 251}@b.c",
 ]  # fmt: skip

@@ -304,7 +304,7 @@ def test_bury_writes_the_outcome_itself(queue: Queue) -> None:
         "job_id": "a", "kind": "gift_checkout", "site": "acme", "state": "failed", "attempts": 0,
         "hosted_page": None, "offers": None, "brand": None, "expires_at": None, "replayed": False,
         "error": {"class": "invalid", "status": None, "api_error_code": None, "param": None,
-                  "reason": "unreadable", "retryable": True},
+                  "reason": "unreadable", "retryable": False},
     }  # fmt: skip
 
 

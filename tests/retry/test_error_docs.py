@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import random
 import re
+from importlib import resources
 from pathlib import Path
 
 import pytest
@@ -19,6 +20,7 @@ from worker.errors import (
     ThrottledError,
     UnavailableError,
 )
+from worker.retry.decision import FINAL_CLASSES
 from worker.retry.rules import RetryPolicy, decide
 
 DOCS = Path(__file__).parents[2] / "docs" / "errors.md"
@@ -157,3 +159,16 @@ def test_error_code_is_read_as_the_table_says(
         read_answer(RawAnswer(status, {}, body), elapsed_ms=1, max_body_bytes=1_000)
     assert type(caught.value) is LEAVES[cls]
     assert caught.value.api_error_code == code
+
+
+def test_retryable_has_one_meaning() -> None:
+    """The page, the workers' outcomes and the scripts' agree on each class."""
+    page = DOCS.read_text("utf-8")
+    rows = dict(re.findall(r"^\| (true|false) \| (`.+) \|$", page, re.MULTILINE))
+    said = {word: set(re.findall(r"`([a-z_]+)`", row)) for word, row in rows.items()}
+    assert said["false"] == FINAL_CLASSES
+    lua = (resources.files("worker.engine") / "lua" / "job.lua").read_text("utf-8")
+    (listed,) = re.findall(r"^local FINAL_CLASSES = \{(.*)\}$", lua, re.MULTILINE)
+    assert set(re.findall(r"(\w+) = true", listed)) == FINAL_CLASSES
+    classes = re.findall(r"^\| `([a-z_]+)` \| `[A-Z]|^\| `(internal|expired)`", page, re.MULTILINE)
+    assert {name for pair in classes for name in pair if name} <= said["true"] | said["false"]

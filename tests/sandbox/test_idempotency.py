@@ -118,7 +118,7 @@ def test_duplicate_in_progress_is_locked_out(box: Any) -> None:
 def test_duplicate_in_progress_waits_when_told_to(box: Any) -> None:
     """With the setting ``wait`` the duplicate gets the answer of the first."""
     box.post("/settings", {"concurrent_duplicate": "wait"})
-    box.fault("latency", ms=200, times=1)
+    box.fault("latency", ms=1_500, times=1)
     with ThreadPoolExecutor(8) as pool:
         asked = [pool.submit(box.gift, ITEM, chargebee_idempotency_key="k") for _ in range(8)]
         answers = [one.result() for one in asked]

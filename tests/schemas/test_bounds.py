@@ -21,6 +21,7 @@ LONGEST = {
     "email": "a" * 58 + "@example.com",
     "locale": "en-US-x-" + "-".join(["abcdefgh"] * 4) + "-abcdef",
     "timezone": None,
+    "redirect_url": "https://shop.example/" + "ü" * 229,
 }
 
 Refusal = Callable[..., dict[str, list[str]]]
@@ -127,6 +128,8 @@ def test_text_holds_no_control_character(
     leaf: tuple[str, tuple[str, ...], dict[str, Any], bool], wrong: str, refusal: Refusal
 ) -> None:
     """No field of text takes a line break, a control character or half a surrogate pair."""
+    if wrong == "a\tb" and leaf[1][-1] in {"user_agent", "url", "referrer_url"}:
+        return  # a header may hold a tab, and so may what an app passes on
     assert refusal(leaf[0], body(leaf, wrong), request_context="relaxed") == {
         path_of(leaf): ["Control characters and line breaks are not allowed."]
     }
@@ -213,15 +216,69 @@ def test_layout_is_one_of_two(value: str, refusal: Refusal) -> None:
 
 def test_customer_of_an_offer_is_required(refusal: Refusal) -> None:
     """A request for offers needs a customer id that is not empty."""
-    for wrong in ({}, {"customer_id": None}, None):
+    for wrong in ({}, {"customer_id": None}):
         assert refusal("personalized_offer", wrong) == {"customer_id": ["This field is required."]}
     assert refusal("personalized_offer", {"customer_id": ""}) == {"customer_id": ["Empty."]}
 
 
 def test_nothing_of_a_gift_is_required(refusal: Refusal) -> None:
     """A gift checkout may be empty, as the API's description has it."""
-    assert refusal("gift_checkout", None) == {}
-    assert schemas.validate("gift_checkout", None).payload == {}
+    assert refusal("gift_checkout", {}) == {}
+    assert schemas.validate("gift_checkout", {}).payload == {}
+
+
+def test_payload_of_none_is_refused(refusal: Refusal) -> None:
+    """It is a forgotten `return` of the app, and would make an empty checkout page."""
+    for kind in schemas.KINDS:
+        assert refusal(kind, None) == {
+            "payload": ["Must be an object, not None: give {} for no fields."]
+        }
+
+
+@pytest.mark.parametrize("table", ["subscription_items", "item_tiers"])
+def test_empty_item_price_is_refused(table: str, refusal: Refusal) -> None:
+    """An item price without a name is a missing value, in either spelling of a table."""
+    for given in ([{"item_price_id": ""}], {"item_price_id": [""]}):
+        assert refusal("gift_checkout", {table: given}) == {f"{table}.0.item_price_id": ["Empty."]}
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "https://shop.example", "HTTP://shop.example:8443/done?x=1#y", "http://[::1]:80/",
+        "https://user:word@shop.example/", "https://bücher.example/ä?q=a%20b", "http://localhost",
+        "https://shop.example?order=1",
+    ],
+)  # fmt: skip
+def test_redirect_url_is_a_web_address(url: str, refusal: Refusal) -> None:
+    """With `http` or `https` and a host."""
+    assert refusal("gift_checkout", {"redirect_url": url}) == {}
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "", "shop.example/done", "/done", "//shop.example", "javascript:alert(1)", "https://",
+        "https:///done", "https:shop.example", "ftp://shop.example", "https://shop example/",
+        " https://shop.example", "https://shop.example ", "https://:80/", "https://a@/",
+        "https://shop.example:port/", "https://[::1/", "https://shop.example\\@evil.example/",
+    ],
+)  # fmt: skip
+def test_redirect_url_that_is_no_web_address_is_refused(url: str, refusal: Refusal) -> None:
+    """The field is named, its value is not."""
+    assert refusal("gift_checkout", {"redirect_url": url}) == {
+        "redirect_url": ["Not a web address: give one such as https://shop.example/done."]
+    }
+
+
+@pytest.mark.parametrize("name", ["user_agent", "url", "referrer_url"])
+def test_tab_in_a_request_context_is_legal(
+    name: str, offer: dict[str, Any], refusal: Refusal
+) -> None:
+    """HTTP allows a tab in a header that an app passes on; other controls it does not."""
+    for text, wrong in (("a\tb", False), ("a\nb", True), ("a\x00b", True)):
+        payload = offer | {"request_context": {**offer["request_context"], name: text}}
+        assert bool(refusal("personalized_offer", payload)) is wrong
 
 
 REQUIRED = ("user_agent", "locale", "timezone", "url")

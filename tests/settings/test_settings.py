@@ -7,6 +7,7 @@ import pickle
 import re
 import subprocess
 import sys
+from contextlib import suppress
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,7 @@ from schemas import KINDS
 from worker.errors import SettingsError
 from worker.settings import Settings
 from worker.settings.environment import SITE_VARIABLES, VARIABLES, retry_variables
-from worker.settings.site import Site
+from worker.settings.site import Secret, Site
 from worker.settings.variable import Variable
 
 REDIS = {"LARGESSE_REDIS_URL": "redis://u:S3cretWord@localhost:6379/0"}
@@ -298,3 +299,30 @@ def test_every_site_field_is_documented() -> None:
     section = text.split("## The sites file")[1].split("\n## ")[0]
     keys = re.findall(r"^\| `([a-z_]+)` \|", section, re.MULTILINE)
     assert keys == [field.name for field in fields(Site) if field.name != "name"]
+
+
+@pytest.mark.parametrize("field", [one.name for one in fields(Settings) if one.init])
+def test_settings_of_wrong_types_are_refused(field: str) -> None:
+    """Settings that are made in code are checked as those of the environment: by our errors."""
+    for value in (None, True, 10**400, float("nan"), b"x", "", [], {}, ..., [None], {1: 2}):
+        with suppress(SettingsError):
+            Settings(**{"redis_url": "redis://localhost", field: value})
+    with pytest.raises(SettingsError):
+        Settings(**{"redis_url": "redis://localhost", field: ...})
+
+
+@pytest.mark.parametrize("name", ["", 5, [], ..., "acme-tset"], ids=repr)
+def test_site_that_is_not_configured_is_refused(name: Any) -> None:
+    """An empty name is no name: it does not stand for the default site."""
+    site = Site(name="acme", api_key=Secret("env:KEY"))
+    settings = Settings(redis_url="redis://x", sites={"acme": site}, default_site="acme")
+    assert settings.site() is site
+    with pytest.raises(SettingsError, match="is not configured"):
+        settings.site(name)
+
+
+@pytest.mark.parametrize("reference", [None, 5, b"env:KEY", []], ids=repr)
+def test_secret_that_is_no_text_is_refused(reference: Any) -> None:
+    """A reference of another type is told as any other that is none."""
+    with pytest.raises(SettingsError, match="must be a reference"):
+        Secret(reference)

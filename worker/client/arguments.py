@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import math
+import re
 import threading
 from typing import Any
 
 from worker.errors import ArgumentError
 
-__all__ = ["job_id_of", "job_ids_of", "name_of", "seconds_of"]
+__all__ = ["job_id_of", "job_ids_of", "name_of", "seconds_of", "start_of"]
+
+#: Where a group can start: all that is kept, what is new, or an id of the stream.
+_START = re.compile(r"\$|[0-9]{1,19}(?:-[0-9]{1,19})?", re.ASCII)
 
 
 def job_id_of(value: Any) -> str:
@@ -57,9 +61,22 @@ def seconds_of(argument: str, value: Any) -> float | None:
         return None
     if isinstance(value, bool) or not isinstance(value, int | float):
         raise ArgumentError(argument, f"must be a number of seconds or None, not {_kind(value)}")
-    if math.isnan(value):
+    if isinstance(value, float) and math.isnan(value):
         raise ArgumentError(argument, "must be a number of seconds or None, not NaN")
-    return min(max(0.0, float(value)), threading.TIMEOUT_MAX)
+    # An int may be too long to be made a float, and can be compared with one all the same.
+    return float(min(max(0.0, value), threading.TIMEOUT_MAX))
+
+
+def start_of(value: Any) -> str:
+    """Give the place in the stream at which a new group starts.
+
+    Raises:
+        ArgumentError: it is something else.
+    """
+    if not isinstance(value, str) or not _START.fullmatch(value):
+        problem = 'must be "0" (all that is kept), "$" (what is new) or an id of the stream'
+        raise ArgumentError("start", problem)
+    return value
 
 
 def _kind(value: Any) -> str:

@@ -23,6 +23,7 @@ import redis.asyncio
 from worker.engine.background_loop import BackgroundLoop
 from worker.engine.connection import PRODUCER, connect, connect_async
 from worker.engine.keys import Keyspace
+from worker.engine.redis_errors import only_our_errors
 from worker.engine.waiters import Waiters
 from worker.errors import ArgumentError
 from worker.settings import Settings
@@ -222,10 +223,18 @@ class Lease:
         self._held: Connections | None = None
         self._warning: weakref.finalize[..., Lease] | None = None
 
-    @property
-    def client(self) -> redis.Redis:
-        """The client for threads; replies are bytes."""
-        return self.connections().client
+    @contextmanager
+    def asking(self) -> Iterator[redis.Redis]:
+        """Give the client for threads, for one call of the app; replies are bytes."""
+        with only_our_errors():
+            yield self.connections().client
+
+    @contextmanager
+    def holding(self) -> Iterator[Connections]:
+        """Hold the connections for one call of the app."""
+        held = self.connections()
+        with held.calling(), only_our_errors():
+            yield held
 
     def call(
         self,
@@ -238,14 +247,12 @@ class Lease:
         Raises:
             TimeoutError: the time is over.
         """
-        held = self.connections()
-        with held.calling():
+        with self.holding() as held:
             return held.loop.call(lambda: make(held.side), timeout_s=timeout_s)
 
     async def run(self, make: Callable[[LoopSide], Coroutine[Any, Any, T]]) -> T:
         """Run a coroutine on the running loop."""
-        held = self.connections()
-        with held.calling():
+        with self.holding() as held:
             return await make(await held.side_here())
 
     async def aclose(self) -> None:

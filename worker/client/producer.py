@@ -149,7 +149,7 @@ class Producer(_Producer):
 
     def gift_checkout(
         self,
-        payload: Mapping[str, Any] | None,
+        payload: Mapping[str, Any],
         *,
         key: str | None = None,
         site: str | None = None,
@@ -164,7 +164,7 @@ class Producer(_Producer):
         """Enqueue the making of a checkout page for a gift.
 
         Args:
-            payload: fields of the request; see docs/requests.md.
+            payload: fields of the request, `{}` for none; see docs/requests.md.
             key: your name for this very request, such as an order number: the same key again is
                 the same job. Without a key every call is a new job.
             site: name of the site; the default one when None.
@@ -206,7 +206,7 @@ class Producer(_Producer):
     def enqueue(
         self,
         kind: str,
-        payload: Mapping[str, Any] | None,
+        payload: Mapping[str, Any],
         *,
         key: str | None = None,
         site: str | None = None,
@@ -249,8 +249,8 @@ class Producer(_Producer):
         jobs = _jobs_of(jobs)
         with self._sending(jobs) as entries:
             crash_points.point("producer_before_enqueue")
-            scripts = Scripts(self._lease.client, self.keyspace)
-            words = take_in(scripts, entries, call_s=CALL_S)
+            with self._lease.asking() as client:
+                words = take_in(Scripts(client, self.keyspace), entries, call_s=CALL_S)
             crash_points.point("producer_after_enqueue")
         return [JobHandle(self.results, **one) for one in _handled(jobs, words, report_conflicts)]
 
@@ -279,7 +279,7 @@ class AsyncProducer(_Producer):
 
     async def gift_checkout(
         self,
-        payload: Mapping[str, Any] | None,
+        payload: Mapping[str, Any],
         *,
         key: str | None = None,
         site: str | None = None,
@@ -324,7 +324,7 @@ class AsyncProducer(_Producer):
     async def enqueue(
         self,
         kind: str,
-        payload: Mapping[str, Any] | None,
+        payload: Mapping[str, Any],
         *,
         key: str | None = None,
         site: str | None = None,

@@ -19,7 +19,7 @@ from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
 from contextlib import aclosing
 from typing import Any, Final, Self
 
-from worker.client.arguments import job_id_of, job_ids_of, name_of, seconds_of
+from worker.client.arguments import job_id_of, job_ids_of, name_of, seconds_of, start_of
 from worker.client.connections import Lease, LoopSide
 from worker.engine.keys import Keyspace
 from worker.engine.options import STREAM_SLACK
@@ -81,12 +81,13 @@ class _Reader:
     def _follower(
         self, group: str, consumer: str | None, start: str, claim_after: float
     ) -> Follower:
+        claim_s = seconds_of("claim_after", claim_after)
         return Follower(
             self._keyspace,
             group=name_of("group", group),
             consumer=name_of("consumer", consumer or _consumer()),
-            start=name_of("start", start),
-            claim_after_s=seconds_of("claim_after", claim_after) or 0.0,
+            start=start_of(start),
+            claim_after_s=CLAIM_S if claim_s is None else claim_s,
         )
 
     async def _no_outcome(self, side: LoopSide, job_id: str) -> ResultTimeoutError:
@@ -148,7 +149,9 @@ class ResultReader(_Reader):
 
     def get_many(self, job_ids: Iterable[str]) -> dict[str, JobResult | None]:
         """Read many jobs in a few round trips; None for those that are not known."""
-        return _results_of(read_records(self._lease.client, self._keyspace, job_ids_of(job_ids)))
+        ids = job_ids_of(job_ids)
+        with self._lease.asking() as client:
+            return _results_of(read_records(client, self._keyspace, ids))
 
     def wait(self, job_id: str, timeout: float | None = None) -> JobResult:
         """Wait until a job has ended or is held.
@@ -188,7 +191,8 @@ class ResultReader(_Reader):
             ResultMissingError: it is not known.
         """
         call = self._cancelling(job_id)
-        return _cancelled(job_id, Scripts(self._lease.client, self._keyspace).run(*call))
+        with self._lease.asking() as client:
+            return _cancelled(job_id, Scripts(client, self._keyspace).run(*call))
 
     def follow(
         self,
@@ -222,13 +226,13 @@ class ResultReader(_Reader):
                 `LARGESSE_STREAM_MAX_LEN` endings. Raised once; follow again to go on.
         """
         follower = self._follower(group, consumer, start, claim_after)
-        held = self._lease.connections()
-        outcomes = follower.follow(held.side.client, seconds_of("timeout", timeout))
+        timeout = seconds_of("timeout", timeout)
+        with self._lease.holding() as held:
+            outcomes = follower.follow(held.side.client, timeout)
 
-        async def step() -> bytes | None:
-            return await anext(outcomes, None)
+            async def step() -> bytes | None:
+                return await anext(outcomes, None)
 
-        with held.calling():
             try:
                 while (outcome := held.loop.call(step)) is not None:
                     yield JobResult.of_outcome(outcome)
@@ -247,7 +251,8 @@ class ResultReader(_Reader):
 
     def _record(self, job_id: str, *, history: bool = False) -> Record:
         ids = [job_id_of(job_id)]
-        found = read_records(self._lease.client, self._keyspace, ids, history=history)
+        with self._lease.asking() as client:
+            found = read_records(client, self._keyspace, ids, history=history)
         return _known(job_id, found[job_id])
 
 
@@ -308,12 +313,10 @@ class AsyncResultReader(_Reader):
     ) -> AsyncIterator[JobResult]:
         """Follow every ending, at least once; see `ResultReader.follow`."""
         follower = self._follower(group, consumer, start, claim_after)
-        held = self._lease.connections()
-        side = await held.side_here()
-        with held.calling():
-            async with aclosing(
-                follower.follow(side.client, seconds_of("timeout", timeout))
-            ) as outcomes:
+        timeout = seconds_of("timeout", timeout)
+        with self._lease.holding() as held:
+            side = await held.side_here()
+            async with aclosing(follower.follow(side.client, timeout)) as outcomes:
                 async for outcome in outcomes:
                     yield JobResult.of_outcome(outcome)
 

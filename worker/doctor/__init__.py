@@ -25,7 +25,7 @@ def check_all(environ: Mapping[str, str] | None = None, *, calls: bool = True) -
     from worker.doctor.keys import check_keys  # noqa: PLC0415
     from worker.engine.connection import PRODUCER, connect  # noqa: PLC0415
     from worker.engine.keys import Keyspace  # noqa: PLC0415
-    from worker.process.redis_checks import check_redis  # noqa: PLC0415
+    from worker.process.redis_checks import check_redis, unreachable  # noqa: PLC0415
     from worker.settings import Settings  # noqa: PLC0415
 
     try:
@@ -35,8 +35,13 @@ def check_all(environ: Mapping[str, str] | None = None, *, calls: bool = True) -
         return
     count = len(settings.sites)
     yield Check("settings", "ok", f"read, with {count} site{'s' if count != 1 else ''}")
-    client = connect(settings.redis, PRODUCER)
     keyspace = Keyspace.of(settings)
+    try:
+        client = connect(settings.redis, PRODUCER)
+    except BrokerError as error:
+        yield unreachable(str(settings.redis), error)
+        yield from check_sites(settings, calls=calls)
+        return
     try:
         is_there = False
         for check in check_redis(client, str(settings.redis)):

@@ -22,7 +22,7 @@ KNOWN: Final = frozenset(
     {
         "job", "msg", "out", "hist", "q", "queues", "sites", "site", "dead", "held", "outcomes",
         "ended", "counts", "gauges", "clock", "stopped_at", "audit", "workers", "worker", "config",
-        "layout", "missed",
+        "layout", "missed", "time",
     }
 )  # fmt: skip
 #: Keys that are looked at; a larger Redis is looked at in part.

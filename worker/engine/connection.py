@@ -22,6 +22,7 @@ from redis.backoff import NoBackoff
 from redis.retry import Retry
 
 from worker.engine.redis_connection import async_connection, sync_connection
+from worker.engine.redis_errors import speaking_to_redis
 from worker.settings.redis_address import RedisAddress
 
 __all__ = ["PRODUCER", "WORKER", "Patience", "connect", "connect_async"]
@@ -67,7 +68,7 @@ _KEEPALIVE: Final[dict[int, int]] = {
 
 
 def connect(address: RedisAddress | str, patience: Patience = WORKER) -> redis.Redis:
-    """Make a client; nothing is connected yet.
+    """Make a client; only one of a Cluster connects at once.
 
     Args:
         address: where Redis is, or its URL.
@@ -78,13 +79,15 @@ def connect(address: RedisAddress | str, patience: Patience = WORKER) -> redis.R
 
     Raises:
         SettingsError: the URL cannot be read.
+        BrokerUnavailableError: no node of the Cluster answers.
     """
     where = RedisAddress.parse(address) if isinstance(address, str) else address
     retry = Retry(NoBackoff(), patience.repeats, supported_errors=(redis.ConnectionError,))
     options = {**_options(where, patience), "retry": retry}
     if where.kind == "cluster":
         nodes = [redis.cluster.ClusterNode(host, port) for host, port in where.hosts]
-        return cast("redis.Redis", redis.cluster.RedisCluster(startup_nodes=nodes, **options))
+        with speaking_to_redis(str(where)):
+            return cast("redis.Redis", redis.cluster.RedisCluster(startup_nodes=nodes, **options))
     if where.kind == "sentinel":
         sentinel = redis.sentinel.Sentinel(
             list(where.hosts), sentinel_kwargs=_sentinel_options(where, patience), **options

@@ -26,7 +26,7 @@ from worker.errors import (
     WorkerError,
 )
 
-__all__ = ["NoLayoutError", "speaking_to_redis", "translate"]
+__all__ = ["NoLayoutError", "only_our_errors", "speaking_to_redis", "translate"]
 
 
 class NoLayoutError(Exception):
@@ -71,11 +71,12 @@ _CAUSES: Final[tuple[tuple[type[BaseException], str], ...]] = (
 _NEVER_SENT: Final = frozenset(cause for _, cause in _CAUSES[:7])
 
 
-def translate(error: Exception) -> WorkerError | NoLayoutError | None:
+def translate(error: Exception, place: str = "") -> WorkerError | NoLayoutError | None:
     """Say which of our errors a failure of redis-py is.
 
     Args:
         error: what redis-py or the socket raised.
+        place: where the server is, when no connection of ours has noted it in the error.
 
     Returns:
         The error to raise, or None when it is a fault of our own.
@@ -86,12 +87,17 @@ def translate(error: Exception) -> WorkerError | NoLayoutError | None:
     if "MISCONF" in text:
         return QueueFullError("Redis cannot write its disk (MISCONF)")
     if isinstance(error, redis_errors.AuthenticationError | redis_errors.NoPermissionError):
-        return _unavailable(error, _refusal(text), never_sent=True)
+        return _unavailable(error, place, _refusal(text), never_sent=True)
     if "DB index is out of range" in text or "invalid DB index" in text:
-        return _unavailable(error, "the server has no database of this number", never_sent=True)
+        cause = "the server has no database of this number"
+        return _unavailable(error, place, cause, never_sent=True)
+    if "SENTINEL" in text.upper() and "unknown command" in text:
+        return _unavailable(error, place, "this server is no Sentinel", never_sent=True)
+    if "Cluster mode is not enabled" in text or "cluster support disabled" in text:
+        return _unavailable(error, place, "this server is no Cluster", never_sent=True)
     if isinstance(error, _UNREACHABLE):
         cause = _cause_of(error)
-        return _unavailable(error, cause, never_sent=cause in _NEVER_SENT)
+        return _unavailable(error, place, cause, never_sent=cause in _NEVER_SENT)
     if isinstance(error, redis_errors.ResponseError):
         if "NOLAYOUT" in text:
             return NoLayoutError()
@@ -100,12 +106,15 @@ def translate(error: Exception) -> WorkerError | NoLayoutError | None:
             return LayoutError(*(int(number) for number in layout.groups()))
         reply = _UNREACHABLE_REPLY.search(text)
         if reply is not None:
-            return _unavailable(error, f"it cannot serve now: {reply[1]}", never_sent=True)
+            return _unavailable(error, place, f"it cannot serve now: {reply[1]}", never_sent=True)
     return None
 
 
-def _unavailable(error: BaseException, cause: str, *, never_sent: bool) -> BrokerUnavailableError:
-    place = next((found for one in _chain(error) if (found := getattr(one, "place", ""))), "")
+def _unavailable(
+    error: BaseException, place: str, cause: str, *, never_sent: bool
+) -> BrokerUnavailableError:
+    noted = (getattr(one, "place", "") for one in _chain(error))
+    place = next(filter(None, noted), place)
     where = f"Redis at {place}" if place else "Redis"
     return BrokerUnavailableError(f"Cannot reach {where} ({cause})", never_sent=never_sent)
 
@@ -129,6 +138,8 @@ def _cause_of(error: BaseException) -> str:
         return reason.lower()
     if isinstance(error, redis_errors.ReadOnlyError):
         return "it is a replica: READONLY"
+    if isinstance(error, redis_errors.RedisClusterException):
+        return "no node of the Cluster answers"
     return (
         "connection lost" if type(error) is redis_errors.ConnectionError else type(error).__name__
     )
@@ -143,14 +154,38 @@ def _chain(error: BaseException) -> Iterator[BaseException]:
 
 
 @contextmanager
-def speaking_to_redis() -> Iterator[None]:
-    """Turn what redis-py raises inside the block into our errors."""
+def speaking_to_redis(place: str = "") -> Iterator[None]:
+    """Turn what redis-py raises inside the block into our errors.
+
+    Args:
+        place: where the server is, without a password, for errors of no connection of ours.
+    """
     try:
         yield
     except BrokerError:
         raise
     except Exception as error:
-        ours = translate(error)
+        ours = translate(error, place)
         if ours is None:
             raise
         raise ours from error
+
+
+@contextmanager
+def only_our_errors() -> Iterator[None]:
+    """Turn also the replies that nobody foresaw into an error of the tree, for apps.
+
+    A worker lets them through: they are a fault, and no outage that it should wait out. Of the
+    reply only the code is told, as the rest may repeat what was sent.
+
+    Raises:
+        BrokerError: Redis refused a command.
+    """
+    try:
+        yield
+    except (redis_errors.RedisError, redis_errors.RedisClusterException) as error:
+        code = re.match(r"[A-Z]{2,}(?= |$)", str(error))
+        refusal = code[0] if code else type(error).__name__
+        raise BrokerError(
+            f"Redis refused a command ({refusal}). Look at it with: largesse doctor."
+        ) from error

@@ -45,7 +45,7 @@ def prepare_many(settings: Settings, specs: Iterable[Mapping[str, Any]]) -> list
                 Job.prepare(
                     settings,
                     spec["kind"],
-                    spec.get("payload"),
+                    spec.get("payload"),  # type: ignore[arg-type]  # told by the check
                     key=spec.get("key"),
                     site=spec.get("site"),
                     options=spec.get("options"),

@@ -21,6 +21,7 @@ import schemas
 from worker.encryption import Cipher
 from worker.engine.keys import site_tag
 from worker.errors import InvalidJobError
+from worker.jobs.shortened_notice import note_shortened
 from worker.operations import operation
 from worker.settings import Settings
 from worker.settings.site import Site, check_site_name
@@ -102,7 +103,7 @@ class Job:
         cls,
         settings: Settings,
         kind: str,
-        payload: Mapping[str, Any] | None,
+        payload: Mapping[str, Any],
         *,
         key: str | None = None,
         site: str | None = None,
@@ -113,8 +114,8 @@ class Job:
         Args:
             settings: sites and how strict to be.
             kind: "gift_checkout" or "personalized_offer".
-            payload: fields of the request.
-            key: the caller's key, 1 to 200 printable characters.
+            payload: fields of the request; `{}` for none.
+            key: the caller's key, 1 to 200 printable characters, no blank at either end.
             site: name of the site; the default one when None.
             options: see docs/requests.md.
 
@@ -123,18 +124,18 @@ class Job:
             SettingsError: the site is not configured.
         """
         where = _site_of(settings, site)
+        if settings.shorten_context and kind == "personalized_offer":
+            payload, paths = schemas.shortened(payload)
+            note_shortened(paths)
         filled = _with_defaults(where, payload, options)
         try:
             valid = schemas.validate(
                 kind, payload, filled, request_context=settings.request_context
             )
         except marshmallow.ValidationError as error:
-            raise InvalidJobError(schemas.flatten(error.messages)) from None
-        if key is not None and (
-            not isinstance(key, str) or not 0 < len(key) <= KEY_MAX_LENGTH or not key.isprintable()
-        ):
-            problem = f"Must be 1 to {KEY_MAX_LENGTH} printable characters."
-            raise InvalidJobError({"key": [problem]})
+            raise InvalidJobError(schemas.flatten(error.messages) | _key_faults(key)) from None
+        if faults := _key_faults(key):
+            raise InvalidJobError(faults)
         name = where if isinstance(where, str) else where.name
         digest = valid.request_digest(name)
         shared = key or _shared_key(settings, kind, digest, valid.options)
@@ -177,6 +178,19 @@ class Job:
         )
 
 
+def _key_faults(key: Any) -> dict[str, list[str]]:
+    """Say what is wrong with a key; a blank at an end would silently make it another key."""
+    if key is None:
+        return {}
+    if not isinstance(key, str):
+        return {"key": [f"Must be a string, not {type(key).__name__}."]}
+    if not 0 < len(key) <= KEY_MAX_LENGTH or not key.isprintable():
+        return {"key": [f"Must be 1 to {KEY_MAX_LENGTH} printable characters."]}
+    if key != key.strip():
+        return {"key": ["Must not begin or end with a blank."]}
+    return {}
+
+
 def _shared_key(
     settings: Settings, kind: str, digest: str, options: Mapping[str, Any]
 ) -> str | None:
@@ -203,7 +217,7 @@ def _site_of(settings: Settings, name: str | None) -> Site | str:
 
 
 def _with_defaults(
-    site: Site | str, payload: Mapping[str, Any] | None, options: Mapping[str, Any] | None
+    site: Site | str, payload: Mapping[str, Any], options: Mapping[str, Any] | None
 ) -> dict[str, Any]:
     """Fill what the site has defaults for, so that every attempt sends the same."""
     if options is not None and not isinstance(options, Mapping):

@@ -79,7 +79,7 @@ def read_jobs(
         try:
             spec = _spec_of(text)
             spec.setdefault("site", default_site)
-            job = Job.prepare(settings, spec.pop("kind"), spec.pop("payload", None), **spec)
+            job = Job.prepare(settings, spec.pop("kind"), spec.pop("payload", {}), **spec)
             first, digest = seen.setdefault(job.id, (number, job.digest))
             if digest != job.digest:
                 problem = f"Belongs to another request since line {first}."
@@ -116,7 +116,7 @@ def _spec_of(text: str) -> dict[str, Any]:
     faults = {name: ["Unknown field."] for name in spec if name not in _MEMBERS}
     for name in ("kind", "site", "key"):
         if not isinstance(spec.get(name), str | None):
-            faults[name] = ["Not a string."]
+            faults[name] = ["Must be a string."]
     for name in ("payload", "options"):
         if not isinstance(spec.get(name), dict | None):
             faults[name] = ["Not an object."]

@@ -151,5 +151,5 @@ def _past(expired: bool) -> Failure | None:
         return None
     return Failure(
         cls="result_expired", status=None, api_error_code=None, param=None,
-        reason="the page or the offers are past their expiry", retryable=False,
+        reason="the page or the offers are past their expiry", retryable=True,
     )  # fmt: skip

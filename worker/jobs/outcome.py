@@ -3,28 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Final
+from typing import Any
 
 from worker.engine.delivery import Delivery
 from worker.errors import ApiError
 from worker.logs.json_bytes import json_bytes
+from worker.retry.decision import FINAL_CLASSES
 
 __all__ = ["attempt_entry", "expiry_of", "failed", "succeeded"]
-
-#: Codes of a rejection that somebody can mend at the site, so that a replay may succeed.
-_MENDABLE: Final = frozenset(
-    {
-        "configuration_incompatible",
-        "invalid_state_for_request",
-        "resource_limit_exceeded",
-        "resource_limit_exhausted",
-        "resource_not_found",
-    }
-)
-#: Classes of errors that say nothing against the request itself.
-_RETRYABLE: Final = frozenset(
-    {"ambiguous", "expired", "internal", "misconfigured", "not_sent", "throttled", "unavailable"}
-)
 
 
 def expiry_of(part: Mapping[str, Any]) -> int | None:
@@ -66,7 +52,6 @@ def failed(
         reason: one sentence without private values.
         error: the last attempt's error.
     """
-    code = getattr(error, "api_error_code", None)
     return _write(
         delivery,
         state,
@@ -78,10 +63,10 @@ def failed(
         error={
             "class": error_class,
             "status": getattr(error, "status", None),
-            "api_error_code": code,
+            "api_error_code": getattr(error, "api_error_code", None),
             "param": getattr(error, "param", None),
             "reason": reason,
-            "retryable": error_class in _RETRYABLE or code in _MENDABLE,
+            "retryable": error_class not in FINAL_CLASSES,
         },
     )
 

@@ -70,7 +70,7 @@ def _main() -> int:
     parser.add_argument("--after", type=int, help="exit code of the process that was here before")
     given = parser.parse_args()
     with without(*NOT_NEEDED):
-        from worker.errors import SettingsError  # noqa: PLC0415 - see above
+        from worker.errors import SettingsError, WorkerError  # noqa: PLC0415 - see above
         from worker.process.supervisor import EXIT_SETTINGS  # noqa: PLC0415
         from worker.settings import Settings  # noqa: PLC0415
 
@@ -83,9 +83,9 @@ def _main() -> int:
             settings, concurrency=given.concurrency, grace_s=given.grace,
             processes=given.processes, place=given.place, after=given.after,
         )  # fmt: skip
-    except SettingsError as error:
+    except WorkerError as error:
         print(error, file=sys.stderr)  # noqa: T201 - logging is not set up without settings
-        return EXIT_SETTINGS
+        return EXIT_SETTINGS if isinstance(error, SettingsError) else 1
     return 0
 
 

@@ -15,7 +15,7 @@ from worker.errors import BrokerError
 from worker.metrics.gauges import is_cluster
 from worker.process.check import Check, worst
 
-__all__ = ["check_redis"]
+__all__ = ["check_redis", "unreachable"]
 
 #: The oldest server that the tests run on: Redis 6.2. Every Valkey is younger.
 OLDEST_REDIS: Final = (6, 2)
@@ -42,8 +42,7 @@ def check_redis(client: redis.Redis, address: str) -> Iterator[Check]:
             took_ms = (time.monotonic() - started) * 1000
             nodes = _nodes(client)
     except BrokerError as error:
-        remedy = "Start Redis, or correct LARGESSE_REDIS_URL."
-        yield Check("redis", "fail", f"{address}: {error.args[0]}", remedy)
+        yield unreachable(address, error)
         return
     yield Check("redis", "ok", f"{address} answers in {took_ms:.1f} ms")
     for judge in (
@@ -52,6 +51,12 @@ def check_redis(client: redis.Redis, address: str) -> Iterator[Check]:
         yield _worst_of(nodes, judge)
     yield worst(_check_clock(ahead_s) for _, _, ahead_s in nodes)
     yield _check_scripts(client)
+
+
+def unreachable(address: str, error: BrokerError) -> Check:
+    """Give the check of a server that cannot be reached."""
+    remedy = "Start Redis, or correct LARGESSE_REDIS_URL."
+    return Check("redis", "fail", f"{address}: {error.args[0]}", remedy)
 
 
 def _nodes(client: redis.Redis) -> list[tuple[str, Info, float]]:

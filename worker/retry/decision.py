@@ -16,7 +16,11 @@ from worker.errors import (
     UnavailableError,
 )
 
-__all__ = ["Action", "Decision", "error_class_of"]
+__all__ = ["FINAL_CLASSES", "Action", "Decision", "error_class_of"]
+
+#: Classes of failures after which sending the same request again is no use: the API or a check
+#: refused it, or somebody decided against it. `engine/lua/job.lua` has the same.
+FINAL_CLASSES: Final = frozenset({"cancelled", "discarded", "invalid", "rejected"})
 
 Action = Literal["retry", "fail", "expire", "hold", "reissue", "trip_site", "hand_back"]
 

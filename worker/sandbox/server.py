@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import json
 import os
 import signal
@@ -36,6 +37,9 @@ def bind(host: str, port: int) -> socket.socket:
     except OSError:
         sock.close()
         raise
+    except (TypeError, UnicodeError):  # as socket tells a name that is none
+        sock.close()
+        raise OSError(errno.EADDRNOTAVAIL, "no such address") from None
     return sock
 
 

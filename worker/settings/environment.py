@@ -22,6 +22,8 @@ DEFAULT_NAMESPACE: Final = "largesse"
 DEFAULT_SHARDS: Final = 1
 #: As the documentation has it: a request that meets the strict rule is always legal.
 DEFAULT_REQUEST_CONTEXT: Final = "strict"
+#: Real shop addresses are longer than the API takes; what matters stands at their beginning.
+DEFAULT_SHORTEN_CONTEXT: Final = True
 #: Minutes of the API's 30 in which a repeat is sent while an outcome is unknown.
 DEFAULT_WINDOW_MINUTES: Final = policy.DEFAULT_WINDOW_MS / 60_000
 #: A person decides, as a second hosted page may otherwise exist without anybody knowing.
@@ -112,6 +114,14 @@ VARIABLES: Final[tuple[Variable, ...]] = (
         reason="strict requires all four members of a request context, as the API's "
         "documentation does; "
         "relaxed requires none",
+    ),
+    Variable(
+        name="LARGESSE_SHORTEN_CONTEXT",
+        field="shorten_context",
+        kind="bool",
+        default=DEFAULT_SHORTEN_CONTEXT,
+        reason="true shortens addresses and user agents of a request context that are longer than "
+        "the API takes; false refuses them",
     ),
     Variable(
         name="LARGESSE_WINDOW_MINUTES",

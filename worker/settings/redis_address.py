@@ -95,6 +95,8 @@ class RedisAddress:
         Raises:
             SettingsError: the URL cannot be read. It is not repeated: it may hold a password.
         """
+        if not isinstance(url, str):
+            raise SettingsError(variable, "is not a text", _REMEDY)
         try:
             parts = urlsplit(url.strip())
         except ValueError:
@@ -175,10 +177,19 @@ def _read_hosts(netloc: str, default_port: int, variable: str) -> tuple[tuple[st
             host, port = parts.hostname, parts.port
         except ValueError:
             host, port = None, None
-        if not host or port == 0 or not host.isprintable() or " " in host:
+        if not host or port == 0 or not _is_host(host):
             raise SettingsError(variable, "has a host or a port that cannot be read", _REMEDY)
         hosts.append((host, port or default_port))
     return tuple(hosts)
+
+
+def _is_host(text: str) -> bool:
+    """Say whether a name server can be asked for it: no label is empty or too long."""
+    try:
+        text.encode("idna")
+    except UnicodeError:
+        return False
+    return text.isprintable() and " " not in text
 
 
 def _read_db(text: str, kind: RedisKind, variable: str) -> int:

@@ -50,6 +50,8 @@ class Secret:
         holds: str = "the site's API key",
         environ: Mapping[str, str] | None = None,
     ) -> None:
+        if not isinstance(reference, str):
+            raise SettingsError(variable, *_LITERAL_KEY)
         scheme, _, target = reference.partition(":")
         fits = (scheme == "env" and _ENV_NAME.match(target) is not None) or (
             scheme == "file" and target.startswith("/") and target.isprintable()

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Literal, Self
 
 from schemas import KINDS
-from worker.errors import SettingsError
+from worker.errors import ArgumentError, SettingsError
 from worker.retry.policy import OnAmbiguous, RetryPolicy
 from worker.settings import environment
 from worker.settings.encryption_key import EncryptionKey, parse_keys
@@ -44,6 +44,7 @@ class Settings:
         sites: name to site; empty when none is configured.
         default_site: name of the site of jobs that name none, or None.
         request_context: `strict` or `relaxed`.
+        shorten_context: True when a request context that is too long is shortened.
         window_minutes: minutes from the first delivery in which the key is relied upon.
         on_ambiguous: `hold` or `reissue`.
         result_ttl_s: seconds that results without a page are kept.
@@ -78,6 +79,7 @@ class Settings:
     sites: Mapping[str, Site] = field(default_factory=dict)
     default_site: str | None = None
     request_context: Literal["strict", "relaxed"] = environment.DEFAULT_REQUEST_CONTEXT
+    shorten_context: bool = environment.DEFAULT_SHORTEN_CONTEXT
     window_minutes: float = environment.DEFAULT_WINDOW_MINUTES
     on_ambiguous: OnAmbiguous = environment.DEFAULT_ON_AMBIGUOUS
     result_ttl_s: int = environment.DEFAULT_RESULT_TTL_S
@@ -103,10 +105,17 @@ class Settings:
     def __post_init__(self) -> None:
         address = RedisAddress.parse(self.redis_url, _REDIS_VARIABLE)
         object.__setattr__(self, "redis", address)
-        object.__setattr__(self, "encryption", parse_keys(self.encryption_keys))
         for variable in environment.VARIABLES:
             variable.check(getattr(self, variable.field))
-        if self.default_site is not None and self.default_site not in self.sites:
+        object.__setattr__(self, "encryption", parse_keys(self.encryption_keys))
+        for field_name, of in (("sites", Site), ("retry", RetryPolicy)):
+            table: object = getattr(self, field_name)
+            if not isinstance(table, Mapping) or not all(
+                isinstance(name, str) and isinstance(one, of) for name, one in table.items()
+            ):
+                remedy = f"Give a mapping of names to {of.__name__}."
+                raise SettingsError(field_name, "is not such a mapping", remedy)
+        if self.default_site is not None and self.default_site not in list(self.sites):
             remedy = f"Choose from {', '.join(self.sites) or 'none: no site is configured'}."
             raise SettingsError(_SITE_VARIABLE, "names a site that is not configured", remedy)
 
@@ -120,8 +129,9 @@ class Settings:
 
         Raises:
             SettingsError: a variable is missing or wrong; names it and the remedy.
+            ArgumentError: the variables are no mapping of texts.
         """
-        given = os.environ if environ is None else environ
+        given = _checked(os.environ if environ is None else environ)
         values: dict[str, Any] = {
             variable.field: variable.read(given) for variable in environment.VARIABLES
         }
@@ -144,7 +154,8 @@ class Settings:
                 raise SettingsError(_SITE_VARIABLE, "is not set", _NO_SITE)
             remedy = f"Name one with the job ({', '.join(self.sites)}), or set default_site."
             raise SettingsError(_SITES_VARIABLE, "has several sites and no default one", remedy)
-        found = self.sites.get(name or self.default_site or "")
+        wanted = self.default_site if name is None else name
+        found = self.sites.get(wanted) if isinstance(wanted, str) else None
         if found is None:
             remedy = f"Choose from {', '.join(self.sites)}." if self.sites else _NO_SITE
             raise SettingsError("site", "is not configured", remedy)
@@ -164,6 +175,15 @@ class Settings:
             own = environment.KIND_DEFAULTS.get(kind, environment.GENERIC_DEFAULTS)
         window_ms = round(self.window_minutes * 60_000)
         return replace(own, window_ms=window_ms, on_ambiguous=self.on_ambiguous)
+
+
+def _checked(environ: Any) -> Mapping[str, str]:
+    if not isinstance(environ, Mapping):
+        kind = type(environ).__name__
+        raise ArgumentError("environ", f"must be a mapping of names to texts, not {kind}")
+    if not all(isinstance(text, str) for pair in environ.items() for text in pair):
+        raise ArgumentError("environ", "must hold texts only")
+    return environ
 
 
 def _text(environ: Mapping[str, str], name: str) -> str | None:

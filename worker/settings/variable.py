@@ -21,6 +21,13 @@ _ARTICLES: Mapping[ValueKind, str] = {
     "text": "a text",
     "choice": "one of the choices",
 }
+_TYPES: Mapping[ValueKind, tuple[type, ...]] = {
+    "int": (int,),
+    "float": (int, float),
+    "bool": (bool,),
+    "text": (str,),
+    "choice": (str,),
+}
 _READERS: Mapping[ValueKind, str] = {
     "int": "int",
     "float": "float",
@@ -107,12 +114,19 @@ class Variable:
         """
         if value is None and self.default is None:
             return
+        if not self._is_of_kind(value):
+            raise self.refuse(f"is not {_ARTICLES[self.kind]}")
         if self.kind == "choice" and value not in self.choices:
             raise self.refuse("is not one of the choices")
         if self.kind in {"int", "float"} and not self._fits(value):
             raise self.refuse("is out of bounds")
         if self.pattern is not None and not re.fullmatch(self.pattern, value):
             raise self.refuse("has characters that are not allowed, or too many")
+
+    def _is_of_kind(self, value: object) -> bool:
+        if isinstance(value, bool):
+            return self.kind == "bool"
+        return isinstance(value, _TYPES[self.kind])
 
     def _fits(self, value: float) -> bool:
         return value >= self.low and (self.high is None or value <= self.high)

@@ -40,7 +40,7 @@ while i <= #ARGV do
         redis.call('HDEL', job_key(id), 'worker', 'cancel')
         redis.call('PUBLISH', P .. 'done:' .. id, 'held')
       else
-        if out == '' and job.mode == 'job' then out = outcome_of(job, 'failed', class, reason, true) end
+        if out == '' and job.mode == 'job' then out = outcome_of(job, 'failed', class, reason) end
         conclude(job, 'failed', out, ARGV[i + 6], stream_max)
       end
     end

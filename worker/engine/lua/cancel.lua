@@ -14,7 +14,7 @@ end
 if job.state == 'queued' or job.state == 'delayed' or job.state == 'held' then
   redis.call('ZREM', queue_key(job.queue, 'delayed'), job.id)
   redis.call('ZREM', P .. 'held', job.id)
-  local out = job.mode == 'job' and outcome_of(job, 'cancelled', 'cancelled', 'cancelled', true) or ''
+  local out = job.mode == 'job' and outcome_of(job, 'cancelled', 'cancelled', 'cancelled') or ''
   conclude(job, 'cancelled', out, ARGV[2], ARGV[3])
   return 'cancelled'
 end

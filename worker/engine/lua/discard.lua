@@ -11,7 +11,7 @@ end
 redis.call('DEL', P .. 'void')
 if job.state == 'held' then
   redis.call('ZREM', P .. 'held', job.id)
-  local out = job.mode == 'job' and outcome_of(job, 'failed', 'discarded', 'discarded by a person', false) or ''
+  local out = job.mode == 'job' and outcome_of(job, 'failed', 'discarded', 'discarded by a person') or ''
   conclude(job, 'failed', out, ARGV[2], ARGV[3])
 elseif job.state == 'failed' or job.state == 'expired' or job.state == 'cancelled' then
   redis.call('ZREM', P .. 'dead', job.id)

@@ -121,7 +121,7 @@ local function dismiss(id, why)
     expire(job)
   elseif why == 'cancelled' then
     conclude(job, 'cancelled', job.mode == 'job'
-      and outcome_of(job, 'cancelled', 'cancelled', 'cancelled', true) or '', ttl_ms, stream_max)
+      and outcome_of(job, 'cancelled', 'cancelled', 'cancelled') or '', ttl_ms, stream_max)
   else
     bury(job, 'invalid', why, ttl_ms, stream_max)
   end

@@ -33,8 +33,11 @@ local function count_ending(job, state, class)
   end
 end
 
+-- Classes after which sending the same request again is no use; as worker/retry/decision.py has them.
+local FINAL_CLASSES = { cancelled = true, discarded = true, invalid = true, rejected = true }
+
 -- The outcome of a job that ends without an answer of the API, as the workers write it.
-local function outcome_of(job, state, class, reason, retryable)
+local function outcome_of(job, state, class, reason)
   count_ending(job, state, class)
   local null = cjson.null
   return cjson.encode({
@@ -42,7 +45,7 @@ local function outcome_of(job, state, class, reason, retryable)
     attempts = tonumber(job.attempts or 0), hosted_page = null, offers = null, brand = null,
     expires_at = null, replayed = false, finished_at = NOW,
     error = { class = class, status = null, api_error_code = null, param = null, reason = reason,
-      retryable = retryable },
+      retryable = not FINAL_CLASSES[class] },
   })
 end
 
@@ -84,7 +87,7 @@ end
 
 local function bury(job, class, reason, ttl_ms, stream_max)
   to_dead_letters(job, 'failed', reason)
-  local out = job.mode == 'job' and outcome_of(job, 'failed', class, reason, true) or ''
+  local out = job.mode == 'job' and outcome_of(job, 'failed', class, reason) or ''
   conclude(job, 'failed', out, ttl_ms, stream_max)
 end
 

@@ -39,7 +39,7 @@ for i = 3, #ARGV, 11 do
     end
     if job.cancel then
       conclude(job, 'cancelled', job.mode == 'job'
-        and outcome_of(job, 'cancelled', 'cancelled', 'cancelled', true) or '', ttl_ms, stream_max)
+        and outcome_of(job, 'cancelled', 'cancelled', 'cancelled') or '', ttl_ms, stream_max)
     else
       live_on(job, delay_ms)
       rung[job.queue] = true

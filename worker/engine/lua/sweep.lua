@@ -33,7 +33,7 @@ end
 
 local function expire(job)
   redis.call('ZREM', delayed, job.id)
-  local out = job.mode == 'job' and outcome_of(job, 'expired', 'expired', 'deadline', true) or ''
+  local out = job.mode == 'job' and outcome_of(job, 'expired', 'expired', 'deadline') or ''
   conclude(job, 'expired', out, ttl_ms, stream_max)
 end
 
@@ -87,7 +87,7 @@ local function take_back_lapsed()
       bury(job, 'poison', 'no ending after ' .. job.deliveries .. ' deliveries', ttl_ms, stream_max)
     elseif job.cancel then
       conclude(job, 'cancelled', job.mode == 'job'
-        and outcome_of(job, 'cancelled', 'cancelled', 'cancelled', true) or '', ttl_ms, stream_max)
+        and outcome_of(job, 'cancelled', 'cancelled', 'cancelled') or '', ttl_ms, stream_max)
     else
       redis.call('HSET', job_key(job.id), 'state', 'queued')
       redis.call('HDEL', job_key(job.id), 'worker')
