@@ -72,7 +72,7 @@ class QueueMachine(RuleBasedStateMachine):
         self.suspects_left_at: dict[str, int] = {}
         for one in SITES:
             self.run(
-                "configure", "w", one.name, one.interval_s * 1000, 0, one.max_in_flight, "", 0
+                "configure", "w", one.name, one.interval_s * 1000, 0, one.max_in_flight, 0, "", 0
             )
 
     def run(self, name: str, *args: str | int | bytes) -> Any:

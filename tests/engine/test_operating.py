@@ -208,7 +208,7 @@ def test_configure_writes_many_sites(queue: Queue) -> None:
     queue.configure("b", interval_ms=10, cap=2)
     queue.add("x", site="b")
     queue.take("x")
-    rows = ("a", 400, 1200, 50, "", 0, "b", 0, 0, 0, "", 0)
+    rows = ("a", 400, 1200, 50, 10, "", 0, "b", 0, 0, 0, 10, "", 0)
     assert queue.run("configure", "host:1:a", *rows) == [[0], [0]]
     assert queue.client.smembers(queue.key("sites")) >= {b"a", b"b"}
     fields = ["interval_ms", "burst_ms", "max_in_flight", "in_flight"]
@@ -220,7 +220,7 @@ def test_configure_takes_fractions(queue: Queue) -> None:
     """A rate of 145 a minute is an interval of 413.79... ms: the fraction counts."""
     # The minute of this test alone counts, however long the test takes.
     queue.client.set(queue.key("stopped_at"), redis_now_ms(queue.client))
-    queue.run("configure", "w", "acme", 60_000 / 145, 60_000 / 145, 0, "", 0)
+    queue.run("configure", "w", "acme", 60_000 / 145, 60_000 / 145, 0, 10, "", 0)
     queue.enqueue(*(entry(f"job-{n}") for n in range(200)))
     got = 0
     for _ in range(600):

@@ -62,12 +62,15 @@ class Budget:
         rate_per_minute: calls a minute; 0 = no limit.
         burst: calls that may go at once before the rate spaces them.
         max_in_flight: calls at the same moment; 0 = no limit.
+        bulk_every: of so many calls one is for the bulk lane while both lanes wait; 0 = none is.
         key_mark: tells one key of the site from another; a site with a key that was not seen
             before is called as if it was new. "none" = there is no key, "" = it does not say.
         accepted: whether the API took the key since it was refused.
     """
 
-    __slots__ = ("accepted", "burst", "key_mark", "max_in_flight", "rate_per_minute", "site")
+    __slots__ = (
+        "accepted", "bulk_every", "burst", "key_mark", "max_in_flight", "rate_per_minute", "site",
+    )  # fmt: skip
 
     def __init__(
         self,
@@ -76,6 +79,7 @@ class Budget:
         rate_per_minute: float,
         burst: int,
         max_in_flight: int,
+        bulk_every: int = 10,
         key_mark: str = "",
         accepted: bool = False,
     ) -> None:
@@ -83,13 +87,15 @@ class Budget:
         self.rate_per_minute = rate_per_minute
         self.burst = burst
         self.max_in_flight = max_in_flight
+        self.bulk_every = bulk_every
         self.key_mark = key_mark
         self.accepted = accepted
 
     def arguments(self) -> tuple[str | float | int, ...]:
         """Give the site and its numbers as the configure script takes them, the key aside."""
         interval_ms = 60_000 / self.rate_per_minute if self.rate_per_minute > 0 else 0
-        return (self.site, interval_ms, interval_ms * max(0, self.burst), self.max_in_flight)
+        burst_ms = interval_ms * max(0, self.burst)
+        return (self.site, interval_ms, burst_ms, self.max_in_flight, self.bulk_every)
 
 
 @dataclass(frozen=True, slots=True)

@@ -259,7 +259,7 @@ class OperatorClient:
             return
         rate, burst = rate_of(rate_per_minute)
         budget = Budget(site, rate_per_minute=rate, burst=burst, max_in_flight=0)
-        _, interval_ms, burst_ms, _ = budget.arguments()
+        _, interval_ms, burst_ms, *_ = budget.arguments()
         self._scripts.run("rate", shard, [site, f"{rate_per_minute:g}", interval_ms, burst_ms])
         self._note("rate", site, detail=f"{rate_per_minute:g} a minute", who=who)
 

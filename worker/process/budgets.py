@@ -50,6 +50,7 @@ def budget_of(
     cap = max(1, int(site.max_in_flight * site.share)) if site.max_in_flight else 0
     return Budget(
         name or site.name, rate_per_minute=rate, burst=burst, max_in_flight=cap,
+        bulk_every=round(1 / site.bulk_share) if site.bulk_share else 0,
         key_mark=key_mark, accepted=accepted,
     )  # fmt: skip
 

@@ -31,6 +31,8 @@ DEFAULT_MAX_IN_FLIGHT: Final = 50
 #: Part of the site's budget this fleet may use, 0 < share <= 1. The whole of it, until the site's
 #: other integrations are known.
 DEFAULT_SHARE: Final = 1.0
+#: Part of the calls that the bulk lane gets while both lanes wait. 0 = none.
+DEFAULT_BULK_SHARE: Final = 0.1
 #: The only environment that the API's description lists.
 DEFAULT_DOMAIN: Final = "chargebee.com"
 #: The API is served over TLS only; plain HTTP is for a stand-in and comes in by `api_url`.
@@ -60,6 +62,8 @@ class Site:
         rate_per_minute: calls per minute that the site allows; 0 = no limit.
         max_in_flight: calls at one moment; 0 = no limit.
         share: part of both that this fleet may use, 0 < share <= 1.
+        bulk_share: part of the calls that jobs of the bulk lane get while interactive jobs wait,
+            0 <= bulk_share <= 0.5; 0 = none.
         grow_budget: True when calls to the `grow` host have a budget of their own.
         business_entity_id: default of the site's jobs.
         brand_id: default of the site's jobs.
@@ -78,6 +82,7 @@ class Site:
     rate_per_minute: int = DEFAULT_RATE_PER_MINUTE
     max_in_flight: int = DEFAULT_MAX_IN_FLIGHT
     share: float = DEFAULT_SHARE
+    bulk_share: float = DEFAULT_BULK_SHARE
     grow_budget: bool = False
     business_entity_id: str | None = None
     brand_id: str | None = None
@@ -91,6 +96,7 @@ class Site:
             if not test(getattr(self, field)):
                 raise SettingsError(field, problem, remedy)
         object.__setattr__(self, "share", float(self.share))
+        object.__setattr__(self, "bulk_share", float(self.bulk_share))
         object.__setattr__(self, "skip", tuple(sorted(set(self.skip))))
 
     @property
@@ -217,6 +223,10 @@ def _is_share(value: object) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool) and 0 < value <= 1
 
 
+def _is_bulk_share(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value <= 0.5
+
+
 def _is_port(value: object) -> bool:
     return value is None or (_is_count(value) and value in range(1, 65536))
 
@@ -256,6 +266,7 @@ _FIELD_RULES: Mapping[str, tuple[Callable[[object], bool], str, str]] = {
     "rate_per_minute": _COUNT_RULE,
     "max_in_flight": _COUNT_RULE,
     "share": (_is_share, "is not a share", "Write a number above 0 and up to 1."),
+    "bulk_share": (_is_bulk_share, "is not such a share", "Write a number from 0 to 0.5."),
     "grow_budget": (
         lambda value: isinstance(value, bool),
         "is neither true nor false",

@@ -195,12 +195,13 @@ class Queue:
         interval_ms: int = 0,
         burst_ms: int = 0,
         cap: int = 0,
+        bulk_every: int = 10,
         key_mark: str = "",
         accepted: bool = False,
         worker: str = "host:1:a",
     ) -> Any:
         """Write a site's budget; what Redis knows of it."""
-        row = (site, interval_ms, burst_ms, cap, key_mark, int(accepted))
+        row = (site, interval_ms, burst_ms, cap, bulk_every, key_mark, int(accepted))
         return self.run("configure", worker, *row)[0]
 
     def key(self, rest: str) -> str:

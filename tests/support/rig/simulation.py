@@ -61,7 +61,7 @@ class Simulation:
         self._added = 0
         rate, burst = rate_of(configured)
         interval_ms = 60_000 / rate
-        queue.run("configure", "w", SITE, interval_ms, interval_ms * burst, 0, "", 0)
+        queue.run("configure", "w", SITE, interval_ms, interval_ms * burst, 0, 0, "", 0)
         self.began_ms = self.now_ms()
 
     def now_ms(self) -> int:

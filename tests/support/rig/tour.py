@@ -82,6 +82,10 @@ def _good_days(queue: Queue) -> None:
     queue.finish(lease, attempt='{"status":200}')
     queue.passes(1_000)
     queue.finish(queue.take("later"))
+    queue.add("quick", site="both")
+    queue.add("bulk", site="both", lane="bulk")
+    for job_id in ("quick", "bulk"):
+        queue.finish(queue.take(job_id))
     queue.add("past", "past-2")
     first, second = queue.fetch(2).leases
     queue.finish(first, state="expired")

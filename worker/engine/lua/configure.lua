@@ -4,7 +4,8 @@
 -- say different limits, the lowest hold, each by itself. A rate that a person set (see rate.lua) stands: the
 -- one of the settings is kept beside it. A site whose key was not seen before is called as if it was new;
 -- one that tripped since every key was refused is tried at once with such a key.
--- ARGV  worker, then n sites of 6: name, interval_ms (0 = no limit), burst_ms, max_in_flight (0 = no limit),
+-- ARGV  worker, then n sites of 7: name, interval_ms (0 = no limit), burst_ms, max_in_flight (0 = no limit),
+--       bulk_every: of so many calls one is for the bulk lane while both lanes wait (0 = none);
 --       key_mark: tells one key of the site from another, 'none' = it has no key, '' = it does not say;
 --       accepted = 1 when the API took this key since it was refused.
 -- Gives n times {refused, limits, worker, ...}: refused = 1 when the API refused this key, 2 when it refused
@@ -53,20 +54,21 @@ local function meet_key(site, key)
   end
 end
 
-for i = 2, #ARGV, 6 do
-  local site, mark = ARGV[i], ARGV[i + 4]
+for i = 2, #ARGV, 7 do
+  local site, mark = ARGV[i], ARGV[i + 5]
   local key, said = site_key(site), config_key(site)
   local mine = table.concat({ ARGV[i + 1], ARGV[i + 2], ARGV[i + 3] }, ' ')
   redis.call('HSET', said, 'limits ' .. mine, AT .. ' ' .. me)
   local found = limits_said(said, mine)
   local interval, burst, cap = lowest(found)
-  redis.call('HSET', key, 'set_interval_ms', interval, 'set_burst_ms', burst, 'max_in_flight', cap)
+  redis.call('HSET', key, 'set_interval_ms', interval, 'set_burst_ms', burst, 'max_in_flight', cap,
+    'bulk_every', ARGV[i + 4])
   if redis.call('HEXISTS', key, 'hand_rate') == 0 then
     redis.call('HSET', key, 'interval_ms', interval, 'burst_ms', burst)
   end
   local refused = 0
   if mark ~= '' then
-    if ARGV[i + 5] == '1' then redis.call('HDEL', said, 'refused ' .. mark) end
+    if ARGV[i + 6] == '1' then redis.call('HDEL', said, 'refused ' .. mark) end
     refused = redis.call('HEXISTS', said, 'refused ' .. mark)
     -- Nobody has another key: the probes of the circuit breaker tell when one works.
     if refused == 1 and redis.call('HEXISTS', key, 'key_tripped') == 1 then refused = 2 end

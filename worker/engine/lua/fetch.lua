@@ -10,6 +10,7 @@
 -- a job is {id, message, fence, rest}, and rest one text, quicker to read: "deliveries attempts enqueued_at
 -- first_delivery_at unsure_since deadline_at epoch lane site", '' where not set.
 local SUSPECT_MS = 250 -- until a line is looked at again in which only suspects are left
+local BULK_EVERY = 10 -- of so many calls of a site one is for the bulk lane while both lanes wait
 local CHOOSY_MS = 10000 -- for which a worker that leaves out a site may wait at the choosy bell
 
 local reply = { NOW, 0 }
@@ -22,10 +23,11 @@ local function site_of(name)
   if not site then
     local s = redis.call('HMGET', site_key(name), 'interval_ms', 'burst_ms', 'tat', 'max_in_flight',
       'in_flight', 'throttled_until', 'adaptive', 'adaptive_at', 'climb_ms', 'probe_at', 'failures', 'ramp',
-      'success_at')
+      'success_at', 'bulk_every', 'since_bulk')
     site = { interval = tonumber(s[1] or 0), burst = tonumber(s[2] or 0), tat = tonumber(s[3] or 0),
       cap = cap_of(s[4], s[10], s[11], s[12], s[13]), in_flight = tonumber(s[5] or 0),
-      throttled_until = tonumber(s[6] or 0), served = 0, name = name, ids = {}, messages = {}, at = 1 }
+      throttled_until = tonumber(s[6] or 0), served = 0, name = name, ids = {}, messages = {}, at = 1,
+      bulk_every = tonumber(s[14] or BULK_EVERY), since_bulk = tonumber(s[15] or 0) }
     if s[7] then
       site.adaptive = true
       site.interval = site.interval / adaptive_of(tonumber(s[7]), tonumber(s[8]), tonumber(s[9]))
@@ -66,14 +68,20 @@ end
 -- The next job of the site's lines, or nil when they are empty. They are taken some at a time.
 local function next_of(site, neighbours)
   if site.at > #site.ids then
-    local n = share_of(site, neighbours)
-    for _, lane in ipairs({ 'interactive', 'bulk' }) do
+    local n, lanes = share_of(site, neighbours), { 'interactive', 'bulk' }
+    if site.bulk_every > 0 and redis.call('EXISTS', line_key(queue, site.name, 'bulk')) == 1 then
+      site.both_wait = true
+      local left = site.bulk_every - 1 - site.since_bulk
+      if left <= 0 then n, lanes = 1, { 'bulk', 'interactive' } else n = math.min(n, left) end
+    end
+    for _, lane in ipairs(lanes) do
       local key = line_key(queue, site.name, lane)
       local ids = redis.call('LPOP', key, n)
       if ids and #ids > 0 then
         local keys = {}
         for i, id in ipairs(ids) do keys[i] = msg_key(id) end
         site.ids, site.messages, site.at, site.line = ids, redis.call('MGET', unpack(keys)), 1, key
+        site.lane = lane
         break
       end
     end
@@ -234,6 +242,7 @@ while served < wanted and tries < limit do
       served = served + 1
       site.served = site.served + 1
       site.in_flight = site.in_flight + 1
+      if site.both_wait then site.since_bulk = site.lane == 'bulk' and 0 or site.since_bulk + 1 end
       if site.interval > 0 then site.tat = math.max(site.tat, NOW) + site.interval end
       first_head = first_head + 1
       local at = next_turn(site)
@@ -262,6 +271,7 @@ for name, site in pairs(sites) do
   if #back > 0 then redis.call('LPUSH', site.line, unpack(back)) end
   if site.served > 0 then
     redis.call('HINCRBY', site_key(name), 'in_flight', site.served)
+    if site.both_wait then redis.call('HSET', site_key(name), 'since_bulk', site.since_bulk) end
     if site.adaptive then redis.call('HINCRBY', site_key(name), 'counted', site.served) end
     if site.interval > 0 then redis.call('HSET', site_key(name), 'tat', string.format('%.3f', site.tat)) end
   end
