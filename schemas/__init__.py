@@ -13,13 +13,15 @@ from schemas.job import (
     REQUEST_OPTIONS,
     RequestContext,
     ValidJob,
+    paths,
     rows_form,
     validate,
 )
 from schemas.options import SKIPS
-from schemas.problems import flatten
+from schemas.problems import flatten, shown
 from schemas.responses import read_hosted_page, read_offers
 from schemas.shortening import shortened
+from schemas.suggestion import did_you_mean
 
 #: Raised when the meaning of a record changes; `worker` refuses a `schemas` of another number.
 CONTRACT = 1
@@ -32,10 +34,13 @@ __all__ = [
     "SKIPS",
     "RequestContext",
     "ValidJob",
+    "did_you_mean",
     "flatten",
+    "paths",
     "read_hosted_page",
     "read_offers",
     "rows_form",
     "shortened",
+    "shown",
     "validate",
 ]

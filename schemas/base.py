@@ -8,8 +8,12 @@ from typing import Any, ClassVar, Final, Protocol, cast
 
 from marshmallow import RAISE, Schema, ValidationError, post_load
 
+from schemas.suggestion import did_you_mean
+
 #: Stands for "not taken", where None is a value.
 _LEFT: Final = object()
+#: Fields of one object that are looked at for a suggestion.
+_SUGGESTED_MAX: Final = 20
 
 
 class _Checked(Protocol):
@@ -82,6 +86,26 @@ class JobSchema(Schema):
         if not self._required <= loaded.keys():
             return _LEFT
         return self._kept(loaded)
+
+    def unknown_text(self, name: object) -> str:
+        """Say that there is no such field, and which one may be meant."""
+        return self.error_messages["unknown"] + did_you_mean(name, self.fields)
+
+    def handle_error(
+        self,
+        error: ValidationError,
+        data: Any,  # noqa: ARG002 - the base class's signature
+        *,
+        many: bool,
+        **_: Any,
+    ) -> None:
+        """Add to each unknown field which one may be meant; marshmallow calls it."""
+        messages = error.messages_dict
+        for found in messages.values() if many else (messages,):
+            if isinstance(found, dict):
+                for name in list(found)[:_SUGGESTED_MAX]:
+                    if found[name] == [self.error_messages["unknown"]]:
+                        found[name] = [self.unknown_text(name)]
 
     @post_load(pass_original=True)
     def _as_given(

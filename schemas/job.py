@@ -7,17 +7,20 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from marshmallow import ValidationError
+from marshmallow import Schema, ValidationError
 
 from schemas.base import JobSchema
+from schemas.fields import TextList
 from schemas.gift_checkout import GiftCheckoutSchema
 from schemas.options import OptionsSchema
+from schemas.part import Part
 from schemas.personalized_offer import PersonalizedOfferSchema, RelaxedPersonalizedOfferSchema
 from schemas.problems import WHOLE, tidy
+from schemas.suggestion import did_you_mean
 from schemas.table import Table, to_rows
 
 #: What `request_context` must hold: all that the documentation asks for, or what there is.
@@ -50,6 +53,9 @@ KINDS = tuple(_SCHEMAS)
 #: The most bytes of JSON for one of the least: a number counts as one and a Decimal has up to 130
 #: digits and a name for each row of its column; a character has six at most.
 _BYTES_OF_ONE = 256
+
+#: Rows of a list whose paths `paths` names.
+_ROWS_NAMED = 20
 
 _TOO_LARGE = f"Larger than {PAYLOAD_MAX_BYTES} bytes of JSON."
 
@@ -144,10 +150,41 @@ def rows_form(kind: str, payload: Mapping[str, Any]) -> dict[str, Any]:
         raise ValidationError({WHOLE: [problem]}) from None
 
 
+def paths(kind: str) -> Iterator[str]:
+    """Give the paths that a job of this kind may have, of lists the first rows.
+
+    Args:
+        kind: one of `KINDS`.
+
+    Yields:
+        Paths such as `payload.subscription_items.0.quantity` and `options.skip`.
+
+    Raises:
+        ValidationError: there is no such kind.
+    """
+    yield from _paths(_schema_of(kind, "strict"), "payload")
+    yield from _paths(_OPTIONS, "options")
+
+
+def _paths(schema: Schema, prefix: str) -> Iterator[str]:
+    for name, one in schema.fields.items():
+        path = f"{prefix}.{name}"
+        yield path
+        if isinstance(one, Part):
+            yield from _paths(one.schema, path)
+        elif isinstance(one, Table | TextList):
+            for place in range(_ROWS_NAMED):
+                yield f"{path}.{place}"
+                if isinstance(one, Table):
+                    yield from _paths(one.row, f"{path}.{place}")
+
+
 def _schema_of(kind: str, request_context: RequestContext) -> JobSchema:
     schemas = _SCHEMAS.get(kind) if isinstance(kind, str) else None
     if schemas is None:
-        raise ValidationError({"kind": [f"Must be one of: {', '.join(KINDS)}."]})
+        raise ValidationError(
+            {"kind": [f"Must be one of: {', '.join(KINDS)}.{did_you_mean(kind, KINDS)}"]}
+        )
     schema = schemas.get(request_context) if isinstance(request_context, str) else None
     if schema is None:
         raise ValidationError({"request_context": [f"Must be one of: {', '.join(schemas)}."]})

@@ -24,6 +24,7 @@ WHOLE = "payload"
 #: Greatest list index that a payload has room for; a greater number is a key of the caller's.
 _INDEX_MAX = 65_536
 
+_INDEX = re.compile(r"[0-9]{1,9}", re.ASCII)
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_-]{0,63}", re.ASCII)
 
 
@@ -57,6 +58,16 @@ def tidy(messages: Mapping[Any, Any], prefix: str = "") -> dict[str, list[str]]:
     short = dict(list(flat.items())[:PATHS_MAX])
     short.setdefault(prefix or WHOLE, []).append(f"{len(flat) - PATHS_MAX} more fields are wrong.")
     return short
+
+
+def shown(path: str) -> str:
+    """Give a path with every name in it shown only if it looks like one.
+
+    Args:
+        path: dotted, with list indices.
+    """
+    names = path.split(".")
+    return ".".join(_shown(int(name) if _INDEX.fullmatch(name) else name) for name in names)
 
 
 def _collect(messages: Any, path: str, flat: dict[str, list[str]], shown: Any) -> None:

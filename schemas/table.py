@@ -46,7 +46,7 @@ class Table(JobField[Any]):
         problems: dict[str | int, Any] = {}
         for name, column in columns.items():
             if name not in self.row.fields:
-                problems[name] = [self.row.error_messages["unknown"]]
+                problems[name] = [self.row.unknown_text(name)]
             elif column is not None and not isinstance(column, list | tuple):
                 problems[name] = ["Not a list: a column is one."]
         if problems:

@@ -37,7 +37,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, Final
 
 __all__ = [
     "AmbiguousError",
@@ -69,6 +69,10 @@ __all__ = [
     "UnavailableError",
     "WorkerError",
 ]
+
+
+#: Paths that a conflict lists one by one.
+_PATHS_SHOWN: Final = 10
 
 
 class WorkerError(Exception):
@@ -164,16 +168,24 @@ class JobConflictError(WorkerError):
 
     Args:
         job_id: id of the job that holds the key.
+        differs: paths in which the request differs from it, such as `options.skip`; empty when
+            they are not known.
     """
 
-    def __init__(self, job_id: str) -> None:
-        super().__init__(job_id)
+    def __init__(self, job_id: str, differs: Sequence[str] = ()) -> None:
+        super().__init__(job_id, tuple(differs))
         self.job_id = job_id
+        self.differs = tuple(differs)
 
     def __str__(self) -> str:
+        shown = ", ".join(self.differs[:_PATHS_SHOWN])
+        more = len(self.differs) - _PATHS_SHOWN
+        if more > 0:
+            shown += f" and {more} more"
+        what = f"differs in: {shown}" if shown else "has another payload or other options"
         return (
-            f"this key already belongs to job {self.job_id}, which has another payload or other "
-            "options. Use a new key, or send the same request."
+            f"this key already belongs to job {self.job_id}, which {what}. Use a new key, or send "
+            "the same request."
         )
 
 

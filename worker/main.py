@@ -31,7 +31,13 @@ from worker.engine.connection import WORKER, connect
 from worker.engine.exclusions import Exclusions
 from worker.errors import BrokerError
 from worker.logs import pipeline
-from worker.logs.events import WORKER_RESTARTED, WORKER_STARTED, WORKER_STOPPED, emit
+from worker.logs.events import (
+    SETTING_UNKNOWN,
+    WORKER_RESTARTED,
+    WORKER_STARTED,
+    WORKER_STOPPED,
+    emit,
+)
 from worker.logs.sentry_reports import open_reports
 from worker.process import actors
 from worker.process.actors import CONNECTIONS, Caller
@@ -41,6 +47,7 @@ from worker.process.server_check import ServerCheck
 from worker.process.site_keys import SiteKeys, require_key
 from worker.process.stream_keeper import StreamKeeper
 from worker.settings import Settings
+from worker.settings.unknown_variables import unknown_variables
 from worker.traces.otlp import open_traces
 from worker.version import __version__
 
@@ -124,6 +131,11 @@ def _lay_out(broker: EngineBroker) -> None:
         broker.scripts.lay_out(as_worker=True)
 
 
+def _warn_of_unknown(settings: Settings) -> None:
+    for name, remedy in unknown_variables(os.environ, settings).items():
+        emit(_log, SETTING_UNKNOWN, level=logging.WARNING, variable=name, remedy=remedy)
+
+
 def setup() -> Broker:
     """Set up a process of `dramatiq worker.main:setup`, in which it runs after the fork.
 
@@ -136,6 +148,7 @@ def setup() -> Broker:
     settings = Settings.from_env()
     pipeline.configure(settings)
     open_reports(settings)
+    _warn_of_unknown(settings)
     broker, _ = build(settings)
     _lay_out(broker)
     dramatiq.set_broker(broker)
@@ -163,6 +176,8 @@ def serve(
     """
     pipeline.configure(settings)
     open_reports(settings)
+    if place == 0 and after is None:  # one process speaks for the fleet
+        _warn_of_unknown(settings)
     if after is not None:
         emit(_log, WORKER_RESTARTED, level=logging.ERROR, worker=f"place {place}", exit_code=after)
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:

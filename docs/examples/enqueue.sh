@@ -51,7 +51,7 @@ reply=$(
 
 # After a rotation of keys the same request has another mark: it is compared under the old key.
 same() {
-    [ -n "$jwe" ] && printf %s "$digest" | node "$jwe" same "$(printf %s "$reply" | tail -n 1)"
+    [ -n "$jwe" ] && printf %s "$digest" | node "$jwe" same "$(printf '%s\n' "$reply" | sed -n 3p)"
 }
 
 case $reply in

@@ -152,3 +152,12 @@ def test_sites_refuse_a_name_nobody_knows(
     assert ran.code == 2
     assert "acme-test" in ran.err
     assert [one["site"] for one in typed("sites", "list", "--json").objects()] == ["acme-test"]
+
+
+def test_site_and_kind_that_are_mistyped_are_asked_for(known: Shelf, typed: Typed) -> None:
+    """The near name is asked for beside the list."""
+    known.gift()
+    ran = typed("sites", "show", "acme-tset")
+    assert (ran.code, "Did you mean acme-test?" in ran.err) == (2, True)
+    ran = typed("enqueue", "gift-chekout", "-")
+    assert (ran.code, "Did you mean gift-checkout?" in ran.err) == (2, True)

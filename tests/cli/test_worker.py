@@ -106,6 +106,16 @@ def test_worker_without_settings_ends_with_3(largesse: Command) -> None:
     assert ran.err.count("\n") == 1
 
 
+def test_worker_warns_of_variables_that_are_no_settings(system: System) -> None:
+    """Once for the fleet, with the name that may be meant."""
+    fleet = system.worker(processes=2, env={"LARGESSE_LEASE_S": "15"})
+    until(lambda: fleet.output().count("worker.started") == 2, what="the workers", timeout_s=30)
+    lines = [json.loads(line) for line in fleet.output().splitlines()]
+    (warned,) = [line for line in lines if line["event"] == "setting.unknown"]
+    assert (warned["level"], warned["variable"]) == ("warning", "LARGESSE_LEASE_S")
+    assert "Did you mean LARGESSE_LEASE_MS?" in warned["remedy"]
+
+
 def test_worker_waits_for_redis(system: System) -> None:
     """A fleet that is started before Redis is there works as soon as it is."""
     fleet = system.worker(env={"LARGESSE_REDIS_URL": "redis://127.0.0.1:1/0"})

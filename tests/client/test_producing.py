@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import pickle
 import socket
 import time
 from collections.abc import Callable, Iterator
@@ -93,6 +94,42 @@ def test_another_payload_under_the_key_is_a_conflict(gift: Gift, producer: Produ
         producer.gift_checkout(OTHER, key="order-1", site="acme-test")
     assert job.id in str(raised.value)
     assert job.state() == "queued"
+
+
+def test_conflict_names_what_differs(gift: Gift, producer: Producer, hand: Any) -> None:
+    """By path and never by value; also once the job has succeeded and its payload is gone."""
+    changed = {**GIFT, "subscription_items": [{"item_price_id": "canary", "quantity": 2}]}
+    for key in ("waiting", "succeeded"):
+        job = gift(key=key)
+        if key == "succeeded":
+            hand.serve()
+        with pytest.raises(JobConflictError) as raised:
+            producer.gift_checkout(changed, key=key, site="acme-test", skip=["email"])
+        assert raised.value.differs == (
+            "options.skip", "payload.subscription_items.0.item_price_id",
+            "payload.subscription_items.0.quantity",
+        )  # fmt: skip
+        assert "differs in: options.skip, payload.sub" in str(raised.value)
+        assert "canary" not in str(raised.value)
+        assert pickle.loads(pickle.dumps(raised.value)).differs == raised.value.differs
+        assert job.id == raised.value.job_id
+
+
+def test_conflict_of_a_job_without_a_sketch_is_told(
+    gift: Gift, producer: Producer, client: redis.Redis
+) -> None:
+    """A job of another producer: that it differs is known, and not in what."""
+    job = gift(key="order-1")
+    client.hdel(f"{{largesse:0}}:job:{job.id}", "parts")
+    with pytest.raises(JobConflictError, match="which has another payload or other options"):
+        producer.gift_checkout(OTHER, key="order-1", site="acme-test")
+
+
+def test_record_stays_small(gift: Gift, client: redis.Redis) -> None:
+    """Redis keeps the record in its small form, which no value of more than 64 bytes may break."""
+    job = gift(key="order-1", skip=["email"], origin={"ip": "::1", "device": "x" * 200})
+    found: Any = client.object("encoding", f"{{largesse:0}}:job:{job.id}")
+    assert found in {b"listpack", b"ziplist"}
 
 
 @pytest.mark.parametrize(

@@ -79,6 +79,18 @@ def test_doctor_without_settings(largesse: Command) -> None:
     assert check["remedy"]
 
 
+def test_doctor_finds_variables_that_are_no_settings(largesse: Command) -> None:
+    """Also when a setting is missing because its name is mistyped; values are not shown."""
+    ran = largesse("doctor", "--json", env={"LARGESSE_REDIS_URI": "redis://:canary@host"})
+    assert ran.code == 1
+    found = {one["name"]: one for one in ran.objects()}
+    assert found["settings"]["status"] == "fail"
+    assert found["variables"]["status"] == "warn"
+    assert found["variables"]["found"] == "LARGESSE_REDIS_URI is no setting of Largesse"
+    assert "Did you mean LARGESSE_REDIS_URL?" in found["variables"]["remedy"]
+    assert "canary" not in ran.out
+
+
 def test_doctor_without_redis(largesse: Command, listener: str) -> None:
     """Redis is unreachable, without its password, and the sites are still looked at."""
     env = {

@@ -37,9 +37,19 @@ def test_enqueue_refuses_another_payload(queue: Queue) -> None:
     queue.add("a")
     before = queue.record("a")
     words = queue.enqueue(entry("a", mark="other", message="other"))
-    assert words == [["conflict", "queued", "digest"]]
+    assert words == [["conflict", "queued", "digest", ""]]
     assert queue.record("a") == before
     assert queue.take().message == "message"
+
+
+def test_enqueue_keeps_what_tells_requests_apart(queue: Queue) -> None:
+    """What follows the mark and a blank is no part of it, and comes back with a conflict."""
+    parts = b"CfM1xA== and more"
+    assert queue.enqueue(entry("a", parts=parts))[0][0] == "new"
+    assert queue.client.hget(queue.key("job:a"), "parts") == parts
+    assert queue.enqueue(entry("a"))[0][0] == "known"
+    (found,) = queue.scripts.run("enqueue", 0, [*entry("a", mark="x").arguments(), 1, 1])
+    assert found == [b"conflict", b"queued", b"digest", parts]
 
 
 def test_enqueue_batch_is_taken_job_by_job(queue: Queue) -> None:

@@ -106,7 +106,10 @@ def test_digest_is_pinned() -> None:
 @pytest.mark.parametrize("kind", ["gift", "", "GIFT_CHECKOUT", None, 1, ["gift_checkout"]])
 def test_unknown_kind_is_refused(kind: Any, refusal: Refusal) -> None:
     """A kind that does not exist is refused under its own path."""
-    assert refusal(kind, {}) == {"kind": ["Must be one of: gift_checkout, personalized_offer."]}
+    near = " Did you mean gift_checkout?" if kind == "GIFT_CHECKOUT" else ""
+    assert refusal(kind, {}) == {
+        "kind": [f"Must be one of: gift_checkout, personalized_offer.{near}"]
+    }
 
 
 @pytest.mark.parametrize("payload", [[], "x", 1, True, [{}]], ids=repr)
@@ -117,8 +120,9 @@ def test_payload_is_an_object(payload: object, refusal: Refusal) -> None:
 
 @pytest.mark.parametrize("name", ["Redirect_URL", "LAYOUT", "cf_note", "pass_thru_content"])
 def test_unknown_field_is_refused(name: str, refusal: Refusal) -> None:
-    """Another case of a known name, and custom fields, are unknown: nothing is guessed."""
-    assert refusal("gift_checkout", {name: "x"}) == {name: ["Unknown field."]}
+    """Another case of a known name, and custom fields, are unknown: a guess is only asked."""
+    near = {"Redirect_URL": " Did you mean redirect_url?", "LAYOUT": " Did you mean layout?"}
+    assert refusal("gift_checkout", {name: "x"}) == {name: [f"Unknown field.{near.get(name, '')}"]}
 
 
 @pytest.mark.parametrize(

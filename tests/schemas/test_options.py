@@ -171,7 +171,7 @@ def test_options_that_are_none_are_not_set() -> None:
 def test_unknown_options_are_refused(refusal: Refusal) -> None:
     """A misspelt option is an error, not a job that runs without it."""
     assert refusal("gift_checkout", {}, {"skips": [], "origin": {"agent": "x"}}) == {
-        "options.skips": ["Unknown field."],
+        "options.skips": ["Unknown field. Did you mean skip?"],
         "options.origin.agent": ["Unknown field."],
     }
     assert refusal("gift_checkout", {}, ["skip"]) == {"options": ["Not an object."]}

@@ -118,5 +118,5 @@ def test_shape_of_rows_and_columns_is_checked(table: str, refusal: Refusal) -> N
         f"{table}.nope": ["Unknown field."]
     }
     assert refusal("gift_checkout", {table: {"Item_Price_Id": []}}) == {
-        f"{table}.Item_Price_Id": ["Unknown field."]
+        f"{table}.Item_Price_Id": ["Unknown field. Did you mean item_price_id?"]
     }

@@ -102,11 +102,11 @@ def enqueue(
         fail("give KIND and PAYLOAD, or --file JOBS. See: largesse enqueue --help")
     settings = Settings.from_env()
     if file is None:
+        chosen = kind_of(kind or "")
         given = dict(read_object(options, "--options")) if options is not None else {}
         given |= {"skip": skip} if skip is not None else {}
         given |= {"business_entity_id": business_entity} if business_entity is not None else {}
         body = read_object(payload or "", "PAYLOAD")
-        chosen = kind_of(kind or "")
         job = Job.prepare(settings, chosen, body, key=key, site=site, options=given)
         jobs: Sequence[tuple[int | None, Job]] = [(None, job)]
     else:
@@ -170,7 +170,7 @@ def _send(
                 if handle.accepted == "conflict":
                     conflicts += 1
                     place = "largesse" if line is None else f"line {line}: key"
-                    note(f"{place}: {JobConflictError(handle.id)}")
+                    note(f"{place}: {JobConflictError(handle.id, handle.differs)}")
                     continue
                 ids.append(handle.id)
                 if as_json and not quiet:

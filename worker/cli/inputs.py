@@ -77,12 +77,12 @@ def kind_of(text: str) -> str:
     Raises:
         typer.Exit: there is no such kind (code 2).
     """
-    from schemas import KINDS  # noqa: PLC0415 - `largesse --help` needs no schemas
+    from schemas import KINDS, did_you_mean  # noqa: PLC0415 - `largesse --help` needs none
 
     kind = text.replace("-", "_")
     if kind not in KINDS:
-        names = " or ".join(name.replace("_", "-") for name in KINDS)
-        fail(f"there is no such KIND. Use {names}.")
+        names = [name.replace("_", "-") for name in KINDS]
+        fail(f"there is no such KIND. Use {' or '.join(names)}.{did_you_mean(text, names)}")
     return kind
 
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
+from schemas import did_you_mean
 from worker.cli.complete import complete_site
 from worker.cli.operator_client import examples, facts, moment, operator, table
 from worker.cli.output import fail, say_json
@@ -151,7 +152,8 @@ def _number(text: str) -> float:
 def _site(client: OperatorClient, name: str) -> SiteState:
     known = {one.name: one for one in client.sites()}
     if name not in known:
-        fail(f"there is no such SITE. Known sites: {', '.join(known) or 'none; start a worker'}.")
+        names = ", ".join(known) or "none; start a worker"
+        fail(f"there is no such SITE. Known sites: {names}.{did_you_mean(name, known)}")
     return known[name]
 
 

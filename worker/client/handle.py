@@ -22,6 +22,7 @@ class _Handle:
         id: id of the job.
         kind, site, key: of the job; None on a handle made from an id alone.
         accepted: "new", or "known" when the job was there already.
+        differs: with `accepted` "conflict", the paths in which the job differs from the request.
     """
 
     def __init__(
@@ -32,12 +33,14 @@ class _Handle:
         site: str | None = None,
         key: str | None = None,
         accepted: str | None = "known",
+        differs: tuple[str, ...] = (),
     ) -> None:
         self.id = job_id_of(job_id)
         self.kind = kind
         self.site = site
         self.key = key
         self.accepted = accepted
+        self.differs = differs
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.kind or 'job'} {self.id}>"
@@ -46,7 +49,7 @@ class _Handle:
 class JobHandle(_Handle):
     """One job, for threads."""
 
-    def __init__(self, reader: ResultReader, job_id: str, **known: str | None) -> None:
+    def __init__(self, reader: ResultReader, job_id: str, **known: Any) -> None:
         super().__init__(job_id, **known)
         self._reader = reader
 
@@ -89,7 +92,7 @@ class JobHandle(_Handle):
 class AsyncJobHandle(_Handle):
     """One job, for asyncio; methods as of `JobHandle`."""
 
-    def __init__(self, reader: AsyncResultReader, job_id: str, **known: str | None) -> None:
+    def __init__(self, reader: AsyncResultReader, job_id: str, **known: Any) -> None:
         super().__init__(job_id, **known)
         self._reader = reader
 

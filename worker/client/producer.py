@@ -86,7 +86,9 @@ class _Producer:
         try:
             with sending(jobs, QUEUE) as trace:
                 yield (
-                    entry_of(job.message(trace), self.keyspace, delay_ms=job.delay_ms)
+                    entry_of(
+                        job.message(trace), self.keyspace, delay_ms=job.delay_ms, parts=job.parts
+                    )
                     for job in jobs
                 )
         except BrokerUnavailableError as error:
@@ -112,9 +114,12 @@ def _handled(
         JobConflictError: a key is taken by another payload, and that is not to be reported.
         EncryptionKeyMissingError: one is taken, and the payloads cannot be compared.
     """
+    differs: dict[str, tuple[str, ...]] = {}
     for job, word in zip(jobs, words, strict=True):
-        if word.word == "conflict" and (word.missing_key or not report_conflicts):
-            raise word.refusal(job.id)
+        if word.word == "conflict":
+            differs[job.id] = job.differs_from(word.parts)
+            if word.missing_key or not report_conflicts:
+                raise word.refusal(job.id, differs[job.id])
     return [
         {
             "job_id": job.id,
@@ -122,6 +127,7 @@ def _handled(
             "site": job.site,
             "key": job.key,
             "accepted": word.word,
+            "differs": differs[job.id] if word.word == "conflict" else (),
         }
         for job, word in zip(jobs, words, strict=True)
     ]

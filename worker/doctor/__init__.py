@@ -5,6 +5,7 @@ settings -> Redis itself -> what is in it -> the fleet on it -> each site at the
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Mapping
 
 from worker.errors import BrokerError, SettingsError
@@ -27,14 +28,20 @@ def check_all(environ: Mapping[str, str] | None = None, *, calls: bool = True) -
     from worker.engine.keys import Keyspace  # noqa: PLC0415
     from worker.process.redis_checks import check_redis, unreachable  # noqa: PLC0415
     from worker.settings import Settings  # noqa: PLC0415
+    from worker.settings.unknown_variables import unknown_variables  # noqa: PLC0415
 
+    settings: Settings | None = None
     try:
         settings = Settings.from_env(environ)
+        count = len(settings.sites)
+        yield Check("settings", "ok", f"read, with {count} site{'s' if count != 1 else ''}")
     except SettingsError as error:
         yield Check("settings", "fail", f"{error.variable} {error.problem}", error.remedy)
+    given = os.environ if environ is None else environ
+    for name, remedy in unknown_variables(given, settings).items():
+        yield Check("variables", "warn", f"{name} is no setting of Largesse", remedy)
+    if settings is None:
         return
-    count = len(settings.sites)
-    yield Check("settings", "ok", f"read, with {count} site{'s' if count != 1 else ''}")
     keyspace = Keyspace.of(settings)
     try:
         client = connect(settings.redis, PRODUCER)

@@ -39,7 +39,7 @@ _Mac = tuple[Any, Any]
 __all__ = ["PLAIN", "Cipher", "Part"]
 
 #: What of a job a text is. A text that was moved to another place cannot be decrypted there.
-Part = Literal["message", "key", "outcome", "attempt", "reason"]
+Part = Literal["message", "key", "outcome", "attempt", "reason", "parts"]
 
 _PARTS: Final[tuple[Part, ...]] = get_args(Part)
 

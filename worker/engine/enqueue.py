@@ -9,7 +9,7 @@ import asyncio
 import uuid
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import closing, nullcontext
+from contextlib import closing, nullcontext, suppress
 from dataclasses import dataclass, field
 from typing import Any, Final, Literal
 
@@ -20,7 +20,7 @@ from worker.engine.keys import RECORD_VERSION, Keyspace
 from worker.engine.redis_connection import over_within
 from worker.engine.redis_errors import speaking_to_redis
 from worker.engine.scripts import Argument, AsyncScripts, Scripts
-from worker.errors import EncryptionKeyMissingError, JobConflictError
+from worker.errors import EncryptionError, EncryptionKeyMissingError, JobConflictError
 
 __all__ = [
     "CALL_S",
@@ -65,6 +65,8 @@ class Entry:
         deadline_ms: milliseconds until it is too late to run; 0 = never.
         message: the encoded message, encrypted when there are keys.
         shard: shard of its site.
+        parts: tells what differs from another request, encrypted when there are keys; never read
+            by the engine.
         digest: the plain digest, which never leaves this process; "" for a message.
         cipher: made the mark.
     """
@@ -81,13 +83,15 @@ class Entry:
     deadline_ms: int
     message: bytes
     shard: int
+    parts: bytes = b""
     digest: str = field(default="", repr=False)
     cipher: Cipher = PLAIN
 
     def arguments(self) -> tuple[str | int | bytes, ...]:
-        """Give the 11 arguments of one entry."""
+        """Give the 11 arguments of one entry; the parts follow the mark, after a blank."""
+        mark = b"%b %b" % (self.mark.encode(), self.parts) if self.parts else self.mark
         return (
-            self.id, self.mode, self.mark, self.queue, self.actor, self.site, self.lane, self.key,
+            self.id, self.mode, mark, self.queue, self.actor, self.site, self.lane, self.key,
             self.delay_ms, self.deadline_ms, self.message,
         )  # fmt: skip
 
@@ -102,11 +106,13 @@ class Accepted:
         state: state of the record.
         missing_key: id of the key that the job was enqueued with, when this process does not have
             it: then "conflict" only means that the payloads cannot be compared.
+        parts: of the job that holds the id, with "conflict"; empty when they are not known.
     """
 
     word: str
     state: str
     missing_key: str | None = None
+    parts: bytes = b""
 
     @classmethod
     def of(cls, reply: Any, entry: Entry) -> Accepted:
@@ -115,7 +121,7 @@ class Accepted:
         The script compares marks. After a rotation the same request has another mark, so a
         conflict is looked at again here, under the key that the stored mark names.
         """
-        word, state = reply[0].decode(), (reply[1] or b"").decode()
+        word, state, parts = reply[0].decode(), (reply[1] or b"").decode(), b""
         if word == "conflict" and len(reply) > 2:
             mark = reply[2].decode(errors="replace")
             try:
@@ -123,16 +129,28 @@ class Accepted:
                     word = "known"
             except KeyError as error:
                 return cls(word, state, str(error.args[0]))
-        return cls(word, state)
+            with suppress(EncryptionError):
+                stored = reply[3] if len(reply) > 3 else b""
+                parts = entry.cipher.decrypt(stored, job_id=entry.id, part="parts")
+        return cls(word, state, parts=parts)
 
-    def refusal(self, job_id: str) -> JobConflictError | EncryptionKeyMissingError:
-        """Make the error of a conflict."""
+    def refusal(
+        self, job_id: str, differs: Sequence[str] = ()
+    ) -> JobConflictError | EncryptionKeyMissingError:
+        """Make the error of a conflict.
+
+        Args:
+            job_id: id of the job.
+            differs: paths in which the requests differ.
+        """
         if self.missing_key is not None:
             return EncryptionKeyMissingError(job_id, self.missing_key)
-        return JobConflictError(job_id)
+        return JobConflictError(job_id, differs)
 
 
-def entry_of(message: Message[Any], keyspace: Keyspace, *, delay_ms: int = 0) -> Entry:
+def entry_of(
+    message: Message[Any], keyspace: Keyspace, *, delay_ms: int = 0, parts: bytes = b""
+) -> Entry:
     """Make the entry of a message out of its options.
 
     Options read: `digest` (makes it a job), `site`, `budget` (of the site, if it is not the only
@@ -142,6 +160,7 @@ def entry_of(message: Message[Any], keyspace: Keyspace, *, delay_ms: int = 0) ->
         message: the message.
         keyspace: names of the keys.
         delay_ms: milliseconds until it may run.
+        parts: of the request; see `Entry`.
     """
     options, job_id, cipher = message.options, message.message_id, keyspace.cipher
     digest = options.get("digest") or ""
@@ -160,6 +179,7 @@ def entry_of(message: Message[Any], keyspace: Keyspace, *, delay_ms: int = 0) ->
         deadline_ms=max(0, int(options.get("deadline_ms") or 0)),
         message=cipher.encrypt(message.encode(), job_id=job_id, part="message"),
         shard=keyspace.shard_of_job(job_id),
+        parts=cipher.encrypt(parts, job_id=job_id, part="parts"),
         digest=digest,
         cipher=cipher,
     )

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
+from schemas import did_you_mean
 from worker.errors import ArgumentError, InvalidJobError
 from worker.jobs.job import Job
 from worker.settings import Settings
@@ -40,7 +41,8 @@ def prepare_many(settings: Settings, specs: Iterable[Mapping[str, Any]]) -> list
                 problem = (
                     f"Must have kind and payload; may have {', '.join(sorted(_SPEC_FIELDS))}."
                 )
-                raise InvalidJobError({"job": [problem]})
+                near = did_you_mean(next(iter(unknown), None), _SPEC_FIELDS)
+                raise InvalidJobError({"job": [problem + near]})
             jobs.append(
                 Job.prepare(
                     settings,

@@ -11,7 +11,7 @@ import hashlib
 import secrets
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Final
 
 import marshmallow
@@ -21,6 +21,7 @@ import schemas
 from worker.encryption import Cipher
 from worker.engine.keys import site_tag
 from worker.errors import InvalidJobError
+from worker.jobs.difference import differences, sketch
 from worker.jobs.shortened_notice import note_shortened
 from worker.operations import operation
 from worker.settings import Settings
@@ -80,6 +81,7 @@ class Job:
         payload: canonical payload.
         options: canonical options that shape the request.
         digest: hex digest of all that shapes the request.
+        parts: tells what differs from another request; see `worker.jobs.difference`.
         delay_ms: milliseconds until it may run.
         deadline_ms: milliseconds until it is too late; 0 = never.
         lane: "interactive" or "bulk".
@@ -93,6 +95,7 @@ class Job:
     payload: Mapping[str, Any]
     options: Mapping[str, Any]
     digest: str
+    parts: bytes = field(default=b"", repr=False)
     delay_ms: int = 0
     deadline_ms: int = 0
     lane: str = "interactive"
@@ -138,6 +141,7 @@ class Job:
             raise InvalidJobError(faults)
         name = where if isinstance(where, str) else where.name
         digest = valid.request_digest(name)
+        shaping = {k: v for k, v in valid.options.items() if k not in _QUEUE_OPTIONS}
         shared = key or _shared_key(settings, kind, digest, valid.options)
         return cls(
             id=job_id_of(name, kind, shared),
@@ -145,13 +149,23 @@ class Job:
             site=name,
             key=key,
             payload=valid.payload,
-            options={k: v for k, v in valid.options.items() if k not in _QUEUE_OPTIONS},
+            options=shaping,
             digest=digest,
+            # Without a key no other request can hold the id.
+            parts=b"" if key is None else sketch(kind, valid.payload, shaping),
             delay_ms=round(valid.options.get("delay_s", 0) * 1000),
             deadline_ms=_deadline_ms(valid.options.get("deadline_s")),
             lane=valid.options.get("lane", "interactive"),
             budget=None if isinstance(where, str) else where.budget(operation(kind).sub_domain),
         )
+
+    def differs_from(self, parts: bytes) -> tuple[str, ...]:
+        """Name the paths in which the request differs from another one.
+
+        Args:
+            parts: of the other one.
+        """
+        return differences(parts, self.kind, self.payload, self.options)
 
     def message(self, trace: Mapping[str, str] | None = None) -> Message[Any]:
         """Give the message that carries this job to its actor.
@@ -225,12 +239,12 @@ def _with_defaults(
     filled = dict(options or {})
     if isinstance(site, str):
         return filled
-    for field in ("business_entity_id", "brand_id"):
-        default = getattr(site, field)
-        if default is not None and filled.get(field) is None:
+    for name in ("business_entity_id", "brand_id"):
+        default = getattr(site, name)
+        if default is not None and filled.get(name) is None:
             body = payload if isinstance(payload, Mapping) else {}
-            if body.get(field) is None:
-                filled[field] = default
+            if body.get(name) is None:
+                filled[name] = default
     if site.skip and filled.get("skip") is None:
         filled["skip"] = list(site.skip)
     return filled

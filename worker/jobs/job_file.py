@@ -13,6 +13,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, NoReturn
 
+from schemas import did_you_mean
 from worker.errors import InvalidJobError, SettingsError
 from worker.jobs.job import Job
 from worker.settings import Settings
@@ -72,7 +73,7 @@ def read_jobs(
         A JobLine or a BadLine for each line that is not empty. A key that an earlier line gave
         to another request makes a line bad, too.
     """
-    seen: dict[str, tuple[int, str]] = {}
+    seen: dict[str, tuple[int, str, bytes]] = {}
     for number, text in enumerate(lines, start=1):
         if not text.strip():
             continue
@@ -80,9 +81,12 @@ def read_jobs(
             spec = _spec_of(text)
             spec.setdefault("site", default_site)
             job = Job.prepare(settings, spec.pop("kind"), spec.pop("payload", {}), **spec)
-            first, digest = seen.setdefault(job.id, (number, job.digest))
+            first, digest, parts = seen.setdefault(job.id, (number, job.digest, job.parts))
             if digest != job.digest:
-                problem = f"Belongs to another request since line {first}."
+                differs = ", ".join(job.differs_from(parts)) or "the request"
+                problem = (
+                    f"Belongs to another request since line {first}, which differs in: {differs}."
+                )
                 raise InvalidJobError({"key": [problem]})
             yield JobLine(number, job)
         except JsonError as error:
@@ -113,7 +117,11 @@ def _spec_of(text: str) -> dict[str, Any]:
     spec = parse_json(text)
     if not isinstance(spec, dict):
         raise JsonError("is no JSON object")
-    faults = {name: ["Unknown field."] for name in spec if name not in _MEMBERS}
+    faults = {
+        name: [f"Unknown field.{did_you_mean(name, _MEMBERS)}"]
+        for name in spec
+        if name not in _MEMBERS
+    }
     for name in ("kind", "site", "key"):
         if not isinstance(spec.get(name), str | None):
             faults[name] = ["Must be a string."]

@@ -34,6 +34,7 @@ SITE_KEY_ACCEPTED: Final = "site.key_accepted"
 SITE_LIMITS_DIFFER: Final = "site.limits_differ"
 FOLLOWER_MISSED: Final = "follower.missed_outcomes"
 FOLLOWER_REMOVED: Final = "follower.group_removed"
+SETTING_UNKNOWN: Final = "setting.unknown"
 WORKER_STARTED: Final = "worker.started"
 WORKER_STOPPED: Final = "worker.stopped"
 WORKER_RESTARTED: Final = "worker.restarted"
@@ -82,6 +83,7 @@ EVENTS: Final[Mapping[str, tuple[str, ...]]] = {
     SITE_LIMITS_DIFFER: ("site", "problem", "remedy"),
     FOLLOWER_MISSED: ("group", "entries"),
     FOLLOWER_REMOVED: ("group",),
+    SETTING_UNKNOWN: ("variable", "remedy"),
     WORKER_STARTED: ("worker", "version", "processes", "concurrency"),
     WORKER_STOPPED: ("worker", "duration_ms", "jobs"),
     WORKER_RESTARTED: ("worker", "exit_code"),

@@ -13,7 +13,7 @@ MAX_DEPTH = 3
 
 _NAME = re.compile(r"([^\[\]]+)((?:\[[^\[\]]+\])*)\Z")
 _BROKEN_ESCAPE = re.compile(rb"%(?![0-9A-Fa-f]{2})")
-_INDEX = re.compile(r"0|[1-9][0-9]{0,8}\Z")
+_INDEX = re.compile(r"0|[1-9][0-9]{0,8}")
 
 #: A decoded form: text at the leaves, groups by name, lists by index (int), which may have gaps.
 Tree = dict[str | int, Any]
@@ -62,7 +62,7 @@ def _path(name: str) -> list[str | int]:
         raise Refusal(400, message=f"{name} : malformed parameter name", param=name)
     brackets = match[2][1:-1].split("][") if match[2] else []
     path: list[str | int] = [match[1]]
-    path += [int(part) if _INDEX.match(part) else part for part in brackets]
+    path += [int(part) if _INDEX.fullmatch(part) else part for part in brackets]
     if len(path) > MAX_DEPTH:
         raise Refusal(400, message=f"{name} : nested too deep", param=name)
     return path

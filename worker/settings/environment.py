@@ -13,7 +13,7 @@ from worker.retry import policy
 from worker.settings import site
 from worker.settings.variable import Variable
 
-__all__ = ["SITE_VARIABLES", "VARIABLES", "retry_variables"]
+__all__ = ["DASHBOARD_NAMES", "SITE_VARIABLES", "VARIABLES", "retry_variables"]
 
 #: Prefix of every key in Redis. One word is enough until two fleets share one Redis.
 DEFAULT_NAMESPACE: Final = "largesse"
@@ -352,6 +352,15 @@ SITE_VARIABLES: Final[tuple[Variable, ...]] = (
         unit="calls",
         reason="calls at the same moment; half of what the API allows on test sites; 0 = no limit",
     ),
+)
+
+#: What the dashboard reads besides; `worker.dashboard.options` says what each is for.
+DASHBOARD_NAMES: Final = (
+    "LARGESSE_DASHBOARD_PASSWORD",
+    "LARGESSE_DASHBOARD_TOKEN",
+    "LARGESSE_DASHBOARD_READ_ONLY",
+    "LARGESSE_DASHBOARD_REVEAL",
+    "LARGESSE_DASHBOARD_HTTPS",
 )
 
 _RETRY_COLUMNS: Final = (

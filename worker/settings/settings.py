@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal, Self
 
-from schemas import KINDS
+from schemas import KINDS, did_you_mean
 from worker.errors import ArgumentError, SettingsError
 from worker.retry.policy import OnAmbiguous, RetryPolicy
 from worker.settings import environment
@@ -117,6 +117,7 @@ class Settings:
                 raise SettingsError(field_name, "is not such a mapping", remedy)
         if self.default_site is not None and self.default_site not in list(self.sites):
             remedy = f"Choose from {', '.join(self.sites) or 'none: no site is configured'}."
+            remedy += did_you_mean(self.default_site, self.sites)
             raise SettingsError(_SITE_VARIABLE, "names a site that is not configured", remedy)
 
     @classmethod
@@ -158,6 +159,7 @@ class Settings:
         found = self.sites.get(wanted) if isinstance(wanted, str) else None
         if found is None:
             remedy = f"Choose from {', '.join(self.sites)}." if self.sites else _NO_SITE
+            remedy += did_you_mean(wanted, self.sites)
             raise SettingsError("site", "is not configured", remedy)
         return found
 

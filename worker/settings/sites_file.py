@@ -11,7 +11,6 @@ A key that is not known is refused by its path (`sites.acme.rate_per_minut`).
 
 from __future__ import annotations
 
-import difflib
 import re
 import tomllib
 from collections.abc import Mapping
@@ -19,6 +18,7 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
+from schemas import did_you_mean
 from worker.errors import SettingsError
 from worker.settings.secret import Secret
 from worker.settings.site import Site, check_site_name
@@ -57,7 +57,8 @@ def load_sites(
     default = document.get("default_site")
     if default is not None and default not in list(sites):
         known = ", ".join(sites)
-        raise SettingsError("default_site", "names no site of the file", f"Choose from {known}.")
+        remedy = f"Choose from {known}.{did_you_mean(default, sites)}"
+        raise SettingsError("default_site", "names no site of the file", remedy)
     return sites, default
 
 
@@ -101,6 +102,6 @@ def _read_site(name: str, table: object, environ: Mapping[str, str] | None) -> S
 def _refuse_unknown(table: Mapping[str, object], known: tuple[str, ...], prefix: str) -> None:
     for name in table:
         if name not in known:
-            near = difflib.get_close_matches(name, known, n=1)
-            remedy = f"Did you mean {near[0]}?" if near else f"Choose from {', '.join(known)}."
+            near = did_you_mean(name, known).lstrip()
+            remedy = near or f"Choose from {', '.join(known)}."
             raise SettingsError(f"{prefix}{name}", "is not known", remedy)

@@ -73,11 +73,13 @@ def entry(
     delay_ms: int = 0,
     deadline_ms: int = 0,
     message: str = "message",
+    parts: bytes = b"",
 ) -> Entry:
     """Make an entry as a producer would, of shard 0."""
     return Entry(
         id=job_id, mode=mode, mark=mark, queue=queue, actor="gift_checkout", site=site, lane=lane,
         key=key, delay_ms=delay_ms, deadline_ms=deadline_ms, message=message.encode(), shard=0,
+        parts=parts,
     )  # fmt: skip
 
 

@@ -75,7 +75,7 @@ def _refused_key(queue: Queue) -> None:
 
 
 def _good_days(queue: Queue) -> None:
-    queue.add("ok", site="paced", key="order-1", deadline_ms=3_600_000)
+    queue.add("ok", site="paced", key="order-1", deadline_ms=3_600_000, parts=b"\x09")
     queue.add("later", delay_ms=1_000)
     lease = queue.take("ok")
     queue.renew(lease)

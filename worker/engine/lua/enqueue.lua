@@ -5,7 +5,7 @@
 -- ARGV  n entries of 11: id, mode, mark, queue, actor, site, lane, key, delay_ms, deadline_ms, message;
 --       then, if the layout is to be checked, the number of shards and the version of the records.
 -- Gives n lists: "new" | "known" | "conflict" | "again", the state of the record, and with "conflict" the
--- mark that is stored.
+-- mark and the parts that are stored.
 --
 -- The first write is one that a full Redis refuses, so the whole call is refused or none of it.
 local count = #ARGV - #ARGV % ENTRY_SIZE
@@ -31,14 +31,14 @@ end
 
 for i = 1, count, ENTRY_SIZE do
   local e = entry_at(i)
-  local word, state, mark = accept(e, stand)
+  local word, state, mark, parts = accept(e, stand)
   if word == 'new' then
     if not rung[e.queue] then
       rung[e.queue] = true
       redis.call('SADD', P .. 'queues', e.queue)
     end
   end
-  reply[#reply + 1] = { word, state, mark }
+  reply[#reply + 1] = { word, state, mark, parts }
 end
 for _, line in ipairs(lines) do all_into_line(line.queue, line.site, line.lane, line.ids) end
 for queue in pairs(rung) do ring(queue) end

@@ -144,6 +144,7 @@ local function admit(e, stand)
   redis.call('SET', msg_key(e.id), e.message)
   local fields = { 'v', '1', 'mode', e.mode, 'actor', e.actor, 'queue', e.queue, 'site', e.site,
     'lane', e.lane, 'mark', e.mark, 'state', delayed and 'delayed' or 'queued', 'enqueued_at', AT }
+  if e.parts ~= '' then fields[#fields + 1] = 'parts'; fields[#fields + 1] = e.parts end
   if e.key ~= '' then fields[#fields + 1] = 'key'; fields[#fields + 1] = e.key end
   if delayed then fields[#fields + 1] = 'due_at'; fields[#fields + 1] = due end
   if e.deadline_ms > 0 then
@@ -164,15 +165,20 @@ end
 local ENTRY_SIZE = 11
 
 -- The entry at ARGV[i]: id, mode, mark, queue, actor, site, lane, key, delay_ms, deadline_ms, message.
+-- After the mark and a blank may come its parts, from which a producer tells what differs in a conflict.
 local function entry_at(i)
-  return { id = ARGV[i], mode = ARGV[i + 1], mark = ARGV[i + 2], queue = ARGV[i + 3],
+  local mark, parts = ARGV[i + 2], ''
+  local blank = string.find(mark, ' ', 1, true)
+  if blank then mark, parts = string.sub(mark, 1, blank - 1), string.sub(mark, blank + 1) end
+  return { id = ARGV[i], mode = ARGV[i + 1], mark = mark, parts = parts, queue = ARGV[i + 3],
     actor = ARGV[i + 4], site = ARGV[i + 5], lane = ARGV[i + 6], key = ARGV[i + 7],
     delay_ms = tonumber(ARGV[i + 8]), deadline_ms = tonumber(ARGV[i + 9]), message = ARGV[i + 10] }
 end
 
-local ACCEPT_FIELDS = { 'state', 'mark' }
+local ACCEPT_FIELDS = { 'state', 'mark', 'parts' }
 
--- Take in one entry; says new, known, conflict or again, the state of the record, and with conflict its mark.
+-- Take in one entry; says new, known, conflict or again, the state of the record, and with conflict its mark
+-- and parts.
 --   mode "job": the mark is a digest; another digest under the same id is a conflict.
 --   mode "message": the mark is the token of one send; the same token is the same send repeated by the
 --   client, another token for a running message asks for one more run after this one.
@@ -182,7 +188,7 @@ local function accept(e, stand)
     local state = job.state
     if e.mode == 'job' then
       if job.mark == e.mark then return 'known', state end
-      return 'conflict', state, job.mark
+      return 'conflict', state, job.mark, job.parts or ''
     end
     if job.mark == e.mark or state == 'queued' or state == 'delayed' then return 'known', state end
     if state == 'running' then
