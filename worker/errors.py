@@ -431,12 +431,19 @@ class OutcomesMissedError(WorkerError):
         self.count = count
         self.since_ms = since_ms
 
-    def __str__(self) -> str:
+    @property
+    def problem(self) -> str:
+        """What happened, without the next step."""
         since = datetime.fromtimestamp(self.since_ms / 1000, UTC)
         return (
             f"Group {self.group} was away for too long: {self.count} outcomes since "
-            f"{since:%Y-%m-%d %H:%M:%S} UTC were cut before it had handled them. Follow again to "
-            "go on, and read the jobs that you still wait for by their ids."
+            f"{since:%Y-%m-%d %H:%M:%S} UTC were cut before it had handled them."
+        )
+
+    def __str__(self) -> str:
+        return (
+            f"{self.problem} Follow again to go on, and read the jobs that you still wait for by "
+            "their ids."
         )
 
 

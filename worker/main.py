@@ -114,7 +114,6 @@ def build(settings: Settings, *, concurrency: int = CONNECTIONS) -> tuple[Engine
         renew_ms=max(100, settings.lease_ms // 3),
         max_deliveries=settings.max_deliveries,
         outcome_ttl_ms=settings.result_ttl_s * 1000,
-        stream_max_len=settings.stream_max_len,
         exclusions=exclusions,
     )
     actors.register(broker, caller)

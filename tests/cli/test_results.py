@@ -35,6 +35,18 @@ def test_results_follow_from_now(shelf: Shelf, typed: Typed) -> None:
     assert (ran.code, ran.out) == (0, "")
 
 
+def test_results_follow_tells_what_was_missed(shelf: Shelf, typed: Typed) -> None:
+    """A line on stderr, and following goes on."""
+    job = shelf.succeed(shelf.gift())
+    shelf.client.hset(
+        shelf.queue.key("missed"), mapping={"count billing": 7, "since billing": 1_700_000_000_000}
+    )
+    ran = typed("results", "follow", "--group", "billing", "--timeout", "0.2", "--json")
+    assert ran.code == 0
+    assert [one["job_id"] for one in ran.objects()] == [job.id]
+    assert "7 outcomes since 2023-11-14 22:13:20 UTC were cut" in ran.err
+
+
 def test_results_follow_needs_a_group(typed: Typed) -> None:
     """Without a name there is nothing that could remember."""
     ran = typed("results", "follow")

@@ -264,17 +264,78 @@ def _wait(condition: Callable[[], Any]) -> None:
 def test_follow_tells_a_group_once_what_it_missed(
     redis_url: str, client: redis.Redis, ends: Ends, shards: int
 ) -> None:
-    """The error names group, number and time; the next call goes on with what is left."""
+    """One error for all shards, with number and time; the next call goes on with what is left."""
     ends(3, shards=shards)
-    client.hset("{largesse:0}:missed", mapping={"count away": 7, "since away": 1_700_000_000_000})
+    for shard in range(shards):
+        note = {"count away": 7, "since away": 1_700_000_000_000 + 1_000 * shard}
+        client.hset(f"{{largesse:{shard}}}:missed", mapping=note)
     with ResultReader(Settings(redis_url=redis_url, shards=shards)) as reader:
         with pytest.raises(OutcomesMissedError) as caught:
             next(reader.follow("away", timeout=1))
         error = caught.value
-        assert (error.group, error.count, error.since_ms) == ("away", 7, 1_700_000_000_000)
-        assert "7 outcomes since 2023-11-14 22:13:20 UTC were cut" in str(error)
+        known = ("away", 7 * shards, 1_700_000_000_000)
+        assert (error.group, error.count, error.since_ms) == known
+        assert f"{7 * shards} outcomes since 2023-11-14 22:13:20 UTC were cut" in str(error)
         assert str(pickle.loads(pickle.dumps(error))) == str(error)
         assert len(ids(reader.follow("away", timeout=0.3))) == 3
+
+
+def test_one_consumer_of_a_group_tells_what_it_missed(
+    reader: ResultReader, client: redis.Redis
+) -> None:
+    """Several consumers that look at the same time are one group."""
+    client.hset("{largesse:0}:missed", mapping={"count away": 7, "since away": 1_700_000_000_000})
+    told: list[int] = []
+
+    def follow() -> None:
+        try:
+            list(reader.follow("away", timeout=0.1))
+        except OutcomesMissedError as error:
+            told.append(error.count)
+
+    threads = [threading.Thread(target=follow) for _ in range(5)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(20)
+    assert told == [7]
+
+
+def test_group_that_was_removed_goes_on_where_it_was(
+    reader: ResultReader, client: redis.Redis, ends: Ends
+) -> None:
+    """Nobody read it for too long: it gets what is left, and is told what was cut."""
+    first = ends(4)
+    assert ids(reader.follow("away", timeout=0.2)) == first
+    more = ends(6, prefix="more")
+    client.execute_command("DEBUG", "SLEEP", 0.1)
+    _trim(client, max_len=4, max_age_ms=50)
+    assert client.xinfo_groups("{largesse:0}:outcomes") == []
+    last = ends(2, prefix="last")
+    with pytest.raises(OutcomesMissedError) as caught:
+        list(reader.follow("away", timeout=0.2))
+    assert caught.value.count == len(more)
+    assert ids(reader.follow("away", timeout=0.2)) == last
+
+
+def test_follow_outlasts_the_removal_of_its_group(
+    reader: ResultReader, client: redis.Redis, ends: Ends
+) -> None:
+    """A server before Redis 7 counts a consumer that gets nothing as gone; it loses nothing."""
+    with closing(reader.follow("billing", timeout=10)) as follower:
+        (first,) = ends(1)
+        assert next(follower).job_id == first
+        client.xgroup_destroy("{largesse:0}:outcomes", "billing")
+        ended_id = client.xrevrange("{largesse:0}:outcomes", count=1)[0][0].decode()
+        client.hset(
+            "{largesse:0}:missed", "left billing", f"{ended_id} {round(time.time() * 1000)}"
+        )
+        (second,) = ends(1, prefix="later")
+        assert next(follower).job_id == second
+
+
+def _trim(client: redis.Redis, *, max_len: int, max_age_ms: int) -> None:
+    Scripts(client, Keyspace()).run("trim", 0, [max_len, max_age_ms, 0, 500])
 
 
 @pytest.mark.anyio

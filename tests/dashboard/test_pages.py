@@ -70,6 +70,20 @@ def test_search_finds_by_any_name_of_a_job(visit: Visit, shelf: Shelf) -> None:
     assert "No job matches" in visitor.get("/jobs", params={"q": "nobody"}).text
 
 
+def test_overview_shows_who_follows(visit: Visit, shelf: Shelf) -> None:
+    """Each group with what it has not handled, and what it missed."""
+    visitor = visit()
+    assert "No group follows the outcomes." in visitor.get("/").text
+    shelf.client.xgroup_create(shelf.queue.key("outcomes"), "b<illing", "0", mkstream=True)
+    shelf.succeed(shelf.gift())
+    shelf.client.hset(shelf.queue.key("missed"), "count b<illing", 4_321)
+    text = visit().get("/").text
+    (row,) = re.findall(r'<tr><td class="any" data-label="Group">.*?</tr>', text)
+    assert "b&lt;illing" in row
+    assert 'data-label="Not handled">1<' in row
+    assert "4,321" in row or "4 321" in row or "4321" in row
+
+
 @pytest.mark.parametrize("path", ["/jobs/unknown", "/nowhere", "/dead/nothing"])
 def test_what_is_not_there_is_said(visit: Visit, path: str) -> None:
     """A page of the dashboard's own, with 404."""

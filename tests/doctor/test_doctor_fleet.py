@@ -63,6 +63,29 @@ def test_doctor_misses_workers(shelf: Shelf, doctor: Doctor) -> None:
     }  # fmt: skip
 
 
+def test_doctor_names_groups_that_are_behind(
+    shelf: Shelf, doctor: Doctor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By number, by age and when something was cut; a group that reads is well."""
+    stream = shelf.queue.key("outcomes")
+    shelf.client.xgroup_create(stream, "billing", "0", mkstream=True)
+    for _ in range(3):
+        shelf.succeed(shelf.gift())
+    check = doctor("followers")
+    assert (check["status"], check["found"]) == ("ok", "1 groups, 3 outcomes not handled yet")
+    for _ in range(60):
+        shelf.client.xadd(stream, {"job_id": "other"})
+    monkeypatch.setenv("LARGESSE_STREAM_MAX_LEN", "100")
+    check = doctor("followers")
+    assert check["status"] == "warn"
+    assert check["found"].startswith("billing: 63 outcomes, the oldest ")
+    assert "cut after 7 d or beyond 100" in check["remedy"]
+    monkeypatch.delenv("LARGESSE_STREAM_MAX_LEN")
+    shelf.client.xgroup_setid(stream, "billing", "$")
+    shelf.client.hset(shelf.queue.key("missed"), "count billing", 4)
+    assert doctor("followers")["found"] == "billing: 0 outcomes, the oldest 0 s old, 4 cut"
+
+
 def test_doctor_compares_encryption_keys(
     shelf: Shelf, doctor: Doctor, monkeypatch: pytest.MonkeyPatch
 ) -> None:

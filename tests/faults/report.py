@@ -45,6 +45,7 @@ published outcome, or with different ones.
   interpreter wakes so many threads without any other work: about 100 ms for a thousand.
 - T34: with `appendfsync always` a server that cannot write ends itself, and the test starts it
   again as a supervisor would. No worker is restarted.
+- T38: *silent* are outcomes that a group neither got nor was told of.
 
 """
 

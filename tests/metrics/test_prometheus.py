@@ -76,6 +76,7 @@ def process() -> ProcessCounts:
     gauges = {
         "jobs_running": 1.0, "worker_concurrency": 8.0, "worker_silence_seconds": 0.1,
         "worker_ready": 1.0, "outcomes_stream_max_length": 100_000,
+        "outcomes_stream_max_age_seconds": 604_800,
     }  # fmt: skip
     return ProcessCounts(counted(), lambda: gauges, version="1.2.3")
 

@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 import typer
 
 from worker.cli.operator_client import examples
-from worker.cli.output import say, say_json
+from worker.cli.output import note, say, say_json
 from worker.cli.result import line_of
 
 __all__ = ["results"]
@@ -54,12 +54,18 @@ def follow(
     therefore come once more.
     """
     from worker.client.result_reader import ResultReader  # noqa: PLC0415 - heavy
+    from worker.errors import OutcomesMissedError  # noqa: PLC0415
 
     with ResultReader.from_env() as reader:
         begin = "0" if start == "oldest" else "$"
-        following = reader.follow(group, consumer=consumer, start=begin, timeout=timeout)
-        for found in following:
-            if as_json:
-                say_json(found.as_json())
+        while True:
+            try:
+                for found in reader.follow(group, consumer=consumer, start=begin, timeout=timeout):
+                    if as_json:
+                        say_json(found.as_json())
+                    else:
+                        say(line_of(found.job_id, found))
+            except OutcomesMissedError as error:
+                note(f"largesse: {error.problem} Following goes on.")
             else:
-                say(line_of(found.job_id, found))
+                return

@@ -22,7 +22,7 @@ from typing import Any, Final, Self
 from worker.client.arguments import job_id_of, job_ids_of, name_of, seconds_of, start_of
 from worker.client.connections import Lease, LoopSide
 from worker.engine.keys import Keyspace
-from worker.engine.options import STREAM_SLACK
+from worker.engine.options import STREAM_MOST
 from worker.engine.record import Record, read_records, read_records_async
 from worker.engine.scripts import Argument, AsyncScripts, Scripts
 from worker.engine.stream import CLAIM_S, Follower
@@ -101,8 +101,7 @@ class _Reader:
     def _cancelling(self, job_id: str) -> tuple[str, int, list[Argument]]:
         """Give the script, the shard and the arguments that cancel a job."""
         ttl_ms = self._settings.result_ttl_s * _MS
-        most = STREAM_SLACK * self._settings.stream_max_len
-        arguments: list[Argument] = [job_id_of(job_id), ttl_ms, most]
+        arguments: list[Argument] = [job_id_of(job_id), ttl_ms, STREAM_MOST]
         return "cancel", self._keyspace.shard_of_job(job_id), arguments
 
 

@@ -11,6 +11,7 @@ from typing import Final
 
 from worker.dashboard.chart import Bars, Lines, bars, levels, lines
 from worker.metrics.counts import Times
+from worker.metrics.follower_groups import FollowerGroup
 from worker.metrics.gauge_minutes import Depth
 from worker.metrics.minutes import Point, merge
 from worker.operator import OperatorClient, SiteState
@@ -32,7 +33,7 @@ class Snapshot:
 
     Attributes:
         now_ms: Redis time of the reading, Unix ms.
-        queues, workers, sites, health, counts: as `OperatorClient` gives them.
+        queues, workers, sites, followers, health, counts: as `OperatorClient` gives them.
         hour: all that workers did in the last hour, or None when they did nothing.
         minute: the same of the last whole minute.
         rows: the hour of each site and kind, in order.
@@ -44,6 +45,7 @@ class Snapshot:
     queues: list[QueueState]
     workers: list[WorkerState]
     sites: list[SiteState]
+    followers: list[FollowerGroup]
     health: BrokerHealth
     counts: Mapping[str, int]
     hour: Point | None
@@ -127,6 +129,7 @@ def take(operator: OperatorClient, site: str | None = None, kind: str | None = N
         queues=operator.queues(),
         workers=operator.workers(),
         sites=operator.sites(),
+        followers=operator.follower_groups(),
         health=operator.health(),
         counts=operator.counts(),
         hour=merge(points),

@@ -56,7 +56,11 @@ def check_all(environ: Mapping[str, str] | None = None, *, calls: bool = True) -
             is_there = check.name != "redis" or check.status == "ok"
         if is_there:
             yield from _as_far_as_it_goes(check_keys(client, keyspace))
-            yield from _as_far_as_it_goes(check_fleet(client, keyspace, frozenset(settings.sites)))
+            fleet = check_fleet(
+                client, keyspace, frozenset(settings.sites),
+                stream_max_len=settings.stream_max_len, stream_max_age_s=settings.stream_max_age_s,
+            )  # fmt: skip
+            yield from _as_far_as_it_goes(fleet)
     finally:
         client.close()
     yield from check_sites(settings, calls=calls)

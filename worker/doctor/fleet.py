@@ -18,6 +18,7 @@ from worker.operator.queue_state import read_queues
 from worker.operator.site_state import SiteState, read_sites
 from worker.operator.worker_state import KeyHolder, WorkerState, key_holders, read_workers
 from worker.process.check import Check
+from worker.settings.environment import DEFAULT_STREAM_MAX_AGE_S, DEFAULT_STREAM_MAX_LEN
 from worker.version import __version__
 
 __all__ = ["check_fleet"]
@@ -25,8 +26,9 @@ __all__ = ["check_fleet"]
 #: Milliseconds that something due may lie around: any worker's next fetch takes it, and an idle
 #: one looks every four seconds.
 OVERDUE_MS: Final = 30_000
-#: Milliseconds by which a group may be behind.
-BEHIND_MS: Final = 86_400_000
+#: Seconds by which a group may be behind, and the share of the age and the length that are cut.
+BEHIND_S: Final = 86_400
+BEHIND_SHARE: Final = 0.5
 #: Names that are told of many.
 NAMES: Final = 3
 
@@ -34,7 +36,12 @@ _START: Final = "Start one: largesse worker. Is it on this Redis and namespace?"
 
 
 def check_fleet(
-    client: redis.Redis, keyspace: Keyspace, sites: AbstractSet[str]
+    client: redis.Redis,
+    keyspace: Keyspace,
+    sites: AbstractSet[str],
+    *,
+    stream_max_len: int = DEFAULT_STREAM_MAX_LEN,
+    stream_max_age_s: int = DEFAULT_STREAM_MAX_AGE_S,
 ) -> Iterator[Check]:
     """Check who works on the queue, and whether anything lies around that should not.
 
@@ -42,6 +49,8 @@ def check_fleet(
         client: a client whose replies are bytes.
         keyspace: names of the keys.
         sites: names of the sites that the settings know.
+        stream_max_len: entries of a shard beyond which outcomes are cut.
+        stream_max_age_s: seconds after which they are cut.
 
     Raises:
         BrokerUnavailableError: Redis is unreachable.
@@ -56,7 +65,8 @@ def check_fleet(
     if keyspace.cipher.keys or any(one.seen and one.seen.encryption_keys for one in workers):
         yield _check_encryption(workers, now_ms, keyspace.cipher.key_ids)
     yield _check_overdue(client, keyspace, [one.name for one in queues], now_ms)
-    yield _check_followers(read_follower_groups(client, keyspace))
+    groups = read_follower_groups(client, keyspace)
+    yield _check_followers(groups, stream_max_len, stream_max_age_s)
     alive = any(one.seen and not one.seen.is_lost(now_ms) for one in workers)
     for site in read_sites(client, keyspace):
         yield from _check_site(site, now_ms, sites, alive=alive)
@@ -145,17 +155,26 @@ def _check_overdue(
     return Check("leases", "fail", found, remedy)
 
 
-def _check_followers(groups: Sequence[FollowerGroup]) -> Check:
+def _check_followers(groups: Sequence[FollowerGroup], max_len: int, max_age_s: int) -> Check:
     """Name groups that are far behind: in the end their outcomes are cut."""
-    behind = [one for one in groups if one.missed or one.age_ms > BEHIND_MS]
+    behind_ms = 1000 * min(BEHIND_S, BEHIND_SHARE * max_age_s)
+    behind = [
+        one
+        for one in groups
+        if one.missed or one.age_ms > behind_ms or one.shard_lag > BEHIND_SHARE * max_len
+    ]
     if not behind:
-        return Check("followers", "ok", f"{len(groups)} groups, none more than a day behind")
+        lag = sum(one.lag for one in groups)
+        return Check("followers", "ok", f"{len(groups)} groups, {lag} outcomes not handled yet")
     shown = "; ".join(
         f"{one.name}: {one.lag} outcomes, the oldest {spell_ms(one.age_ms)} old"
         + (f", {one.missed} cut" if one.missed else "")
         for one in behind[:NAMES]
     )
-    remedy = "Start its consumers, or remove the group: XGROUP DESTROY. Outcomes go after a week."
+    remedy = (
+        f"Start its app, or remove the group: XGROUP DESTROY. Outcomes are cut after "
+        f"{spell_ms(1000 * max_age_s)} or beyond {max_len}."
+    )
     return Check("followers", "warn", shown, remedy)
 
 

@@ -39,7 +39,7 @@ from worker.engine.options import (
     MAX_DELIVERIES,
     OUTCOME_TTL_MS,
     RENEW_MS,
-    STREAM_MAX_LEN,
+    STREAM_KEPT,
     EngineOptions,
 )
 from worker.engine.outage import Outage
@@ -49,7 +49,7 @@ from worker.engine.scripts import Argument, Scripts
 __all__ = ["Budget", "Configured", "EngineBroker", "Trimmed"]
 
 _CAPTURE: ContextVar[Delivery | None] = ContextVar("largesse_capture", default=None)
-#: Outcomes that one script call cuts before a group has handled them: a few milliseconds.
+#: Outcomes that one script call looks at one by one, to count them: a few milliseconds.
 TRIM_BATCH: Final = 500
 _ENDING_SIGNALS: Final = ("process_message", "skip_message")
 
@@ -141,7 +141,6 @@ class EngineBroker(Broker):
         renew_ms: milliseconds between renewals.
         max_deliveries: deliveries without an ending before a job is buried as poison.
         outcome_ttl_ms: milliseconds that outcomes written by scripts are kept.
-        stream_max_len: entries that the stream of outcomes keeps, about.
         moved_clock: let tests move the scripts' clock.
         exclusions: sites whose jobs this process leaves to others; none when None.
 
@@ -163,7 +162,6 @@ class EngineBroker(Broker):
         renew_ms: int = RENEW_MS,
         max_deliveries: int = MAX_DELIVERIES,
         outcome_ttl_ms: int = OUTCOME_TTL_MS,
-        stream_max_len: int = STREAM_MAX_LEN,
         moved_clock: bool = False,
         exclusions: Exclusions | None = None,
     ) -> None:
@@ -180,7 +178,6 @@ class EngineBroker(Broker):
             renew_ms=renew_ms,
             max_deliveries=max_deliveries,
             outcome_ttl_ms=outcome_ttl_ms,
-            stream_max_len=stream_max_len,
         )
         #: Sites whose jobs this process leaves to others.
         self.exclusions = Exclusions() if exclusions is None else exclusions
@@ -344,11 +341,12 @@ class EngineBroker(Broker):
         Yields:
             What was done, for each step on each shard.
         """
+        kept = min(max_len, STREAM_KEPT)
         for shard in range(self.keyspace.shards):
             goes_on = True
             while goes_on:
                 more, removed, missed = self.scripts.run(
-                    "trim", shard, [max_len, max_age_ms, TRIM_BATCH]
+                    "trim", shard, [max_len, max_age_ms, kept, TRIM_BATCH]
                 )
                 goes_on = more == 1
                 pairs = zip(missed[::2], missed[1::2], strict=True)

@@ -18,10 +18,12 @@ RENEW_MS: Final = 5_000
 MAX_DELIVERIES: Final = 3
 #: Milliseconds that the outcomes written by scripts (poison, expired, cancelled) are kept.
 OUTCOME_TTL_MS: Final = 7 * 86_400_000
-#: Entries that a shard's stream of outcomes keeps, about.
-STREAM_MAX_LEN: Final = 100_000
-#: Times of these that the scripts let stand for when no worker trims the stream.
-STREAM_SLACK: Final = 10
+#: Newest entries of a shard that stay though every group has handled them: a search for ended
+#: jobs reads them.
+STREAM_KEPT: Final = 20_000
+#: Entries at which the scripts cut the stream by themselves: far more than the largest setting,
+#: so that all that is cut is cut by the trim, which tells the groups.
+STREAM_MOST: Final = 2_000_000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,19 +35,12 @@ class EngineOptions:
         renew_ms: milliseconds between renewals.
         max_deliveries: deliveries without an ending before a job is buried as poison.
         outcome_ttl_ms: milliseconds that outcomes written by scripts are kept.
-        stream_max_len: entries that the stream of outcomes keeps, about.
     """
 
     lease_ms: int = LEASE_MS
     renew_ms: int = RENEW_MS
     max_deliveries: int = MAX_DELIVERIES
     outcome_ttl_ms: int = OUTCOME_TTL_MS
-    stream_max_len: int = STREAM_MAX_LEN
-
-    @property
-    def stream_most(self) -> int:
-        """Entries at which the scripts cut the stream by themselves."""
-        return STREAM_SLACK * self.stream_max_len
 
     def fetch_arguments(
         self,
@@ -67,11 +62,11 @@ class EngineOptions:
         """
         return [
             queue, worker, room, self.lease_ms, self.max_deliveries, self.outcome_ttl_ms,
-            self.stream_most, RECORD_VERSION, "" if expected_ms is None else expected_ms, *limits,
+            STREAM_MOST, RECORD_VERSION, "" if expected_ms is None else expected_ms, *limits,
         ]  # fmt: skip
 
     def ending_arguments(self, name: str) -> list[Any]:
         """Give the arguments of the ending script `name` that come before the endings."""
         if name == "retry":
-            return [self.outcome_ttl_ms, self.stream_most]
-        return [] if name == "release" else [self.stream_most]
+            return [self.outcome_ttl_ms, STREAM_MOST]
+        return [] if name == "release" else [STREAM_MOST]

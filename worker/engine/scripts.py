@@ -21,7 +21,7 @@ __all__ = ["SCRIPT_NAMES", "AsyncScripts", "Script", "Scripts", "script"]
 SCRIPT_NAMES: Final = (
     "enqueue", "fetch", "renew", "finish", "retry", "bury", "release", "reclaim",
     "cancel", "replay", "discard", "pause", "resume", "configure", "rate", "flush", "depth",
-    "explain", "layout", "trim", "missed",
+    "explain", "layout", "trim", "join", "missed", "behind",
 )  # fmt: skip
 
 #: What stands before every script, in this order.

@@ -187,6 +187,7 @@ def _samples(queue: QueueGauges) -> dict[str, Samples]:
 def _group_samples(groups: Sequence[FollowerGroup]) -> dict[str, Samples]:
     return {
         "outcomes_group_lag": [((one.name,), one.lag) for one in groups],
+        "outcomes_group_shard_lag": [((one.name,), one.shard_lag) for one in groups],
         "outcomes_group_age_seconds": [((one.name,), one.age_ms / 1000) for one in groups],
         "outcomes_group_missed": [((one.name,), one.missed) for one in groups],
     }

@@ -11,7 +11,7 @@ from worker.client.result_reader import events_of
 from worker.engine.broker import Budget
 from worker.engine.connection import PRODUCER, connect
 from worker.engine.keys import Keyspace
-from worker.engine.options import STREAM_SLACK
+from worker.engine.options import STREAM_MOST
 from worker.engine.record import Record, read_records
 from worker.engine.redis_errors import speaking_to_redis
 from worker.engine.scripts import Scripts
@@ -277,7 +277,7 @@ class OperatorClient:
         return round(self._settings.window_minutes * 60_000)
 
     def _keeping(self) -> list[int]:
-        return [self._settings.result_ttl_s * 1000, STREAM_SLACK * self._settings.stream_max_len]
+        return [self._settings.result_ttl_s * 1000, STREAM_MOST]
 
     def _act(
         self, script: str, job_id: str, arguments: list[int], wanted: tuple[str, ...] | None,

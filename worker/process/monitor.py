@@ -118,7 +118,8 @@ class Monitor(Middleware):
                 "worker_concurrency": worker.concurrency if isinstance(worker, AsyncWorker) else 0,
                 "worker_silence_seconds": health.silence_s(),
                 "worker_ready": health.ready().ok,
-                "outcomes_stream_max_length": settings.stream_max_len * settings.shards,
+                "outcomes_stream_max_length": settings.stream_max_len,
+                "outcomes_stream_max_age_seconds": settings.stream_max_age_s,
             }
 
         # A client of its own and of little patience: a scrape must not wait for long.

@@ -171,6 +171,7 @@ VARIABLES: Final[tuple[Variable, ...]] = (
         default=DEFAULT_STREAM_MAX_LEN,
         unit="entries",
         low=100,
+        high=1_000_000,
         reason="most entries of each result stream, while a group has not handled them; an entry "
         "has about 1 KiB, so 100 MiB at most",
     ),

@@ -60,11 +60,11 @@ def _left_out_site(queue: Queue) -> None:
 
 
 def _followed(queue: Queue) -> None:
-    stream = queue.key("outcomes")
-    queue.client.xgroup_create(stream, "away", "0")
-    queue.run("trim", 10, 60_000, 100)
+    queue.run("join", "away", "0")
+    queue.run("trim", 10, 60_000, 10, 100)
     queue.client.hset(queue.key("missed"), "count told", "1")
-    queue.run("missed", "told")
+    queue.run("missed", "told", 1)
+    queue.run("behind", "0-0", 10)
 
 
 def _refused_key(queue: Queue) -> None:
