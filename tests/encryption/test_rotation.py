@@ -5,19 +5,16 @@ from __future__ import annotations
 import json
 import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from functools import partial
+from collections.abc import Callable
 
 import pytest
 import redis
 from rig.keys import keys
-from rig.processes import Process
 from rig.producing import GIFT
 from rig.system import System
 from rig.waiting import until
 
-from worker import JobHandle, JobState, Producer
+from worker import JobHandle, JobState
 from worker.engine.delivery import KEY_WAIT_MS
 from worker.engine.keys import Keyspace
 from worker.errors import (
@@ -35,98 +32,6 @@ VARIABLE = "LARGESSE_ENCRYPTION_KEYS"
 def with_keys(*ids: str) -> dict[str, str]:
     """Variables of a process with these keys."""
     return {VARIABLE: keys(*ids)}
-
-
-class Shop:
-    """An app that enqueues all the time, each order twice, from a thread.
-
-    Args:
-        producer: its first producer.
-    """
-
-    def __init__(self, producer: Producer) -> None:
-        self.producer = producer
-        self.jobs: list[JobHandle] = []
-        self.errors: list[Exception] = []
-        self.stopped = threading.Event()
-
-    def run(self) -> None:
-        """Enqueue until stopped; an order of a while ago comes again too."""
-        while not self.stopped.wait(0.01):
-            number = len(self.jobs)
-            try:
-                self.jobs.append(self.producer.gift_checkout(GIFT, key=f"order-{number}"))
-                for old in (number, number // 2):
-                    again = self.producer.gift_checkout(GIFT, key=f"order-{old}")
-                    assert (again.id, again.accepted) == (self.jobs[old].id, "known")
-            except Exception as error:  # noqa: BLE001 - told at the end of the test
-                self.errors.append(error)
-
-
-@contextmanager
-def selling(producer: Producer) -> Iterator[Shop]:
-    """Let a shop enqueue meanwhile."""
-    shop = Shop(producer)
-    thread = threading.Thread(target=shop.run)
-    thread.start()
-    try:
-        yield shop
-    finally:
-        shop.stopped.set()
-        thread.join(10)
-
-
-def settled(shop: Shop, n: int = 15) -> None:
-    """Wait for so many more orders."""
-    goal = len(shop.jobs) + n
-    until(lambda: len(shop.jobs) >= goal or shop.errors, timeout_s=30, what="more orders")
-
-
-def roll(system: System, fleet: list[Process], *ids: str) -> None:
-    """Replace the workers one after the other by those with other keys."""
-    for place, old in enumerate(fleet):
-        new = fleet[place] = system.worker(env=with_keys(*ids))
-        until(partial(_has_started, new), timeout_s=30, what="the worker")
-        old.terminate()
-        assert old.wait(30) == 0
-
-
-def _has_started(worker: Process) -> bool:
-    return "worker.started" in worker.output()
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("careful", [True, False], ids=["two steps", "one step"])
-def test_rotation_under_load_fails_nothing(system: System, careful: bool) -> None:
-    """Workers and producer go from the old key to the new one: no job fails or is held."""
-    fleet = [system.worker(env=with_keys("old")) for _ in range(2)]
-    with selling(system.producer(env=with_keys("old"))) as shop:
-        settled(shop)
-        if careful:
-            roll(system, fleet, "old", "new")
-            shop.producer = system.producer(env=with_keys("old", "new"))
-            settled(shop)
-        else:  # the producer encrypts with a key that no worker has yet
-            shop.producer = system.producer(env=with_keys("new", "old"))
-            settled(shop)
-        roll(system, fleet, "new", "old")
-        shop.producer = system.producer(env=with_keys("new", "old"))
-        settled(shop)
-    assert shop.errors == []
-    results = [shop.producer.job(job.id).result(timeout=60) for job in shop.jobs]
-    assert {one.state for one in results} == {JobState.SUCCEEDED}
-    assert {one.attempts for one in results} == {1}
-    counts = system.admin.counts()
-    assert counts["pages"] == len(results)
-    with system.redis() as client:
-        assert client.zcard("{largesse:0}:held") == 0
-        named = {_key_of(client, job.id) for job in shop.jobs}
-    assert named == {"old", "new"}
-
-
-def _key_of(client: redis.Redis, job_id: str) -> str:
-    mark: bytes = client.hget(KEYS.job(job_id), "mark")  # type: ignore[assignment]
-    return mark.decode().partition(":")[0]
 
 
 def test_keys_can_be_turned_on_under_jobs(system: System) -> None:
