@@ -8,16 +8,18 @@ from __future__ import annotations
 
 import hashlib
 import hmac
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Final, Literal, get_args
 
 from worker.encryption.jwe import (
+    NONCE_BYTES,
     MalformedError,
     Token,
-    header,
     header_begin,
+    header_end,
     is_encrypted,
     seal,
 )
@@ -92,7 +94,23 @@ class Cipher:
         """
         if not self.keys or not text:
             return text
-        return seal(self._gcms[self.keys[0].id], header(self._begins[part], job_id), text)
+        protected = self._begins[part] + header_end(job_id)
+        return seal(self._gcms[self.keys[0].id], os.urandom(NONCE_BYTES), protected, text)
+
+    def encrypt_job(self, message: bytes, key: bytes, *, job_id: str) -> tuple[bytes, bytes]:
+        """Encrypt the message and the caller's key of a job: cheaper than one after the other.
+
+        Args:
+            message: the encoded message.
+            key: the caller's key; nothing at all stays nothing.
+            job_id: the job's id.
+        """
+        if not self.keys:
+            return message, key
+        gcm, begins, end = self._gcms[self.keys[0].id], self._begins, header_end(job_id)
+        random = os.urandom(2 * NONCE_BYTES)
+        sealed = seal(gcm, random[:NONCE_BYTES], begins["message"] + end, message)
+        return sealed, key and seal(gcm, random[NONCE_BYTES:], begins["key"] + end, key)
 
     def decrypt(self, data: bytes, *, job_id: str, part: Part) -> bytes:
         """Give a stored text of a job as it was; one that is not encrypted is given as it is.
@@ -106,7 +124,7 @@ class Cipher:
         key_id = "?"
         try:
             token = Token(data)
-            if self.keys and token.protected == header(self._begins[part], job_id):
+            if self.keys and token.protected == self._begins[part] + header_end(job_id):
                 key_id = self.keys[0].id  # what is encrypted most is not looked into
             else:
                 key_id = self._checked(token.header(), job_id, part)
@@ -152,7 +170,8 @@ class Cipher:
         return hmac.compare_digest(stored.encode(), own.encode())
 
     def _hash(self, key_id: str, digest: str) -> str:
-        inner, outer = (half.copy() for half in self._macs[key_id])
+        inner, outer = self._macs[key_id]
+        inner, outer = inner.copy(), outer.copy()
         inner.update(digest.encode())
         outer.update(inner.digest())
         return str(outer.hexdigest())

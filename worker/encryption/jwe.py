@@ -9,9 +9,8 @@ another job or another place is refused like one that was changed.
 
 from __future__ import annotations
 
-import binascii
 import json
-import os
+from binascii import a2b_base64, b2a_base64
 from collections.abc import Mapping
 from json.encoder import encode_basestring_ascii
 from typing import TYPE_CHECKING, Any, Final
@@ -19,7 +18,15 @@ from typing import TYPE_CHECKING, Any, Final
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
-__all__ = ["MalformedError", "Token", "header", "header_begin", "is_encrypted", "seal"]
+__all__ = [
+    "NONCE_BYTES",
+    "MalformedError",
+    "Token",
+    "header_begin",
+    "header_end",
+    "is_encrypted",
+    "seal",
+]
 
 #: Bytes of a nonce: 96 bits at random. One key is good for 2^32 texts (NIST SP 800-38D).
 NONCE_BYTES: Final = 12
@@ -29,6 +36,8 @@ TAG_BYTES: Final = 16
 _BEGIN: Final = b"eyJ"
 
 _TO_URL: Final = bytes.maketrans(b"+/", b"-_")
+#: What base64 has and BASE64URL has not.
+_NOT_URL: Final = b"=\n"
 _FROM_URL: Final = bytes.maketrans(b"-_", b"+/")
 
 
@@ -52,29 +61,28 @@ def header_begin(key_id: str, part: str) -> bytes:
     return _encode(begin.encode() + b" " * (-len(begin) % 3))  # so that more may be put behind it
 
 
-def header(begin: bytes, job_id: str) -> bytes:
-    """Give the whole encoded header.
+def header_end(job_id: str) -> bytes:
+    """Give the rest of the encoded header: it is the same for all texts of a job.
 
     Args:
-        begin: what `header_begin` gave.
         job_id: id of the job.
     """
-    return begin + _encode(b"%b}" % encode_basestring_ascii(job_id).encode())
+    return _encode(b"%b}" % encode_basestring_ascii(job_id).encode())
 
 
-def seal(gcm: AESGCM, protected: bytes, text: bytes) -> bytes:
+def seal(gcm: AESGCM, nonce: bytes, protected: bytes, text: bytes) -> bytes:
     """Encrypt a text.
 
     Args:
         gcm: the key.
+        nonce: `NONCE_BYTES` at random; never the same again.
         protected: the encoded header.
         text: any bytes.
     """
-    nonce = os.urandom(NONCE_BYTES)
     sealed = gcm.encrypt(nonce, text, protected)
     body, tag = sealed[:-TAG_BYTES], sealed[-TAG_BYTES:]
-    pieces = [binascii.b2a_base64(piece, newline=False) for piece in (nonce, body, tag)]
-    return b".".join((protected, b"", *pieces)).translate(_TO_URL, b"=")
+    pieces = (protected, b"", b2a_base64(nonce), b2a_base64(body), b2a_base64(tag))
+    return b".".join(pieces).translate(_TO_URL, _NOT_URL)
 
 
 class Token:
@@ -121,18 +129,23 @@ class Token:
         Raises:
             MalformedError: it was changed, or this is not its key.
         """
-        from cryptography.exceptions import InvalidTag  # noqa: PLC0415 - an extra
-
         try:
             return gcm.decrypt(self._nonce, self._sealed, self.protected)
-        except InvalidTag:
+        except _invalid_tag():
             raise MalformedError from None
 
 
 def _encode(data: bytes) -> bytes:
-    return binascii.b2a_base64(data, newline=False).translate(_TO_URL, b"=")
+    return b2a_base64(data).translate(_TO_URL, _NOT_URL)
 
 
 def _decode(data: bytes) -> bytes:
     padded = data.translate(_FROM_URL) + b"=" * (-len(data) % 4)
-    return binascii.a2b_base64(padded, strict_mode=True)
+    return a2b_base64(padded, strict_mode=True)
+
+
+def _invalid_tag() -> type[Exception]:
+    """Give what the library raises; asked for only when it raises."""
+    from cryptography.exceptions import InvalidTag  # noqa: PLC0415 - an extra
+
+    return InvalidTag

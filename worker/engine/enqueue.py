@@ -166,6 +166,7 @@ def entry_of(
     digest = options.get("digest") or ""
     site = options.get("budget") or options.get("site")
     key = (options.get("key") or "").encode()
+    body, key = cipher.encrypt_job(message.encode(), key, job_id=job_id)
     return Entry(
         id=job_id,
         mode="job" if digest else "message",
@@ -174,10 +175,10 @@ def entry_of(
         actor=message.actor_name,
         site=site or NO_SITE,
         lane="bulk" if options.get("lane") == "bulk" else "interactive",
-        key=cipher.encrypt(key, job_id=job_id, part="key"),
+        key=key,
         delay_ms=max(0, int(delay_ms)),
         deadline_ms=max(0, int(options.get("deadline_ms") or 0)),
-        message=cipher.encrypt(message.encode(), job_id=job_id, part="message"),
+        message=body,
         shard=keyspace.shard_of_job(job_id),
         parts=cipher.encrypt(parts, job_id=job_id, part="parts"),
         digest=digest,
