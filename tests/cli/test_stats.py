@@ -23,9 +23,9 @@ from rig.waiting import until
 from worker.cli.stats import spark
 from worker.engine.connection import PRODUCER, connect
 from worker.engine.keys import Keyspace
+from worker.engine.queue_clock import redis_now_ms
 from worker.metrics.counts import Counts
 from worker.metrics.flusher import Flusher
-from worker.metrics.gauges import redis_now_ms
 from worker.metrics.minutes import minute_key
 
 Typed = Callable[..., Ran]

@@ -15,7 +15,7 @@ from rig.shelf import WORKER, Shelf
 from worker import Settings, __version__
 from worker.doctor.keys import KNOWN
 from worker.engine.keys import Keyspace
-from worker.metrics.gauges import redis_now_ms
+from worker.engine.queue_clock import redis_now_ms
 from worker.operator import OperatorClient
 from worker.process.heartbeat import Heartbeat
 

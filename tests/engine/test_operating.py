@@ -7,7 +7,7 @@ import json
 import pytest
 from rig.queue import LEASE_MS, TTL_MS, WINDOW_MS, Queue, entry
 
-from worker.metrics.gauges import redis_now_ms
+from worker.engine.queue_clock import redis_now_ms
 
 
 def dead(queue: Queue, job_id: str = "a", *, unsure: bool = False) -> None:

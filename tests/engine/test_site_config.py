@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 from rig.queue import SITE, Queue
 
+from worker.engine.queue_clock import redis_now_ms
 from worker.engine.site_config import limits_text, read_site_config
-from worker.metrics.gauges import redis_now_ms
 
 #: Milliseconds for which a worker's word holds, and until a tripped site is probed.
 LIVING_MS, PROBE_MS = 20_000, 60_000

@@ -11,11 +11,11 @@ import redis
 
 from worker.engine.connection import PRODUCER, connect
 from worker.engine.keys import Keyspace
+from worker.engine.queue_clock import redis_now_ms
 from worker.errors import BrokerUnavailableError
 from worker.metrics import flusher, minutes
 from worker.metrics.counts import BOUNDS_S, Counts
 from worker.metrics.flusher import Flusher
-from worker.metrics.gauges import redis_now_ms
 from worker.metrics.minutes import Point, merge, minute_key, read_minutes
 
 DOCS = Path(__file__).parents[2] / "docs"

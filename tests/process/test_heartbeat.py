@@ -14,10 +14,13 @@ from rig.queue import Queue
 from rig.system import System
 from rig.waiting import until
 
+from worker import Producer, Settings
 from worker.engine.connection import PRODUCER, connect
 from worker.engine.keys import Keyspace
+from worker.engine.queue_clock import redis_now_ms
+from worker.errors import ResultTimeoutError
 from worker.metrics.gauge_minutes import read_gauge_minutes, record_depth
-from worker.metrics.gauges import redis_now_ms
+from worker.operator import OperatorClient
 from worker.operator.worker_state import read_workers
 from worker.process import heartbeat
 from worker.process.heartbeat import Heartbeat, read_heartbeats
@@ -179,3 +182,21 @@ def test_killed_worker_stays_as_lost(system: System) -> None:
         assert lost.worker.split(":")[1] == str(pid)
         assert not lost.is_lost(lost.seen_ms + 20_000)
         assert lost.is_lost(lost.seen_ms + 20_001)
+
+
+def test_heartbeat_is_by_the_clock_of_the_queue(client: redis.Redis, redis_url: str) -> None:
+    """After a step back of Redis time a living worker is not taken for lost."""
+    ahead_ms = 600_000
+    at = redis_now_ms(client)
+    clock = {"at": at + ahead_ms, "ahead": ahead_ms, "stepped_at": at}
+    client.hset(f"{KEYS.prefix(0)}time", mapping=clock)
+    told(client, running=0)
+    with Producer(Settings(redis_url=redis_url)) as producer:
+        job = producer.gift_checkout({}, site="acme-test")
+        with pytest.raises(ResultTimeoutError) as caught:
+            job.result(timeout=0.05)
+    assert caught.value.reason == "no living worker has a key for site acme-test"
+    with OperatorClient(Settings(redis_url=redis_url)) as operator:
+        (worker,) = operator.workers()
+        assert worker.state(operator.now_ms()) == "idle"
+        assert ahead_ms - 5_000 < operator.now_ms() - redis_now_ms(client) <= ahead_ms

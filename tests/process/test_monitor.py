@@ -22,7 +22,7 @@ from worker import JobFailedError
 from worker.demo.embedded import free_port
 from worker.engine.broker import EngineBroker
 from worker.engine.keys import Keyspace
-from worker.metrics.gauges import redis_now_ms
+from worker.engine.queue_clock import redis_now_ms
 from worker.metrics.minutes import merge, read_minutes
 from worker.operator.worker_state import read_workers
 from worker.process.health import Health

@@ -10,9 +10,9 @@ from typing import Any, Final
 import redis
 
 from worker.engine.keys import Keyspace
+from worker.engine.queue_clock import queue_now_ms
 from worker.engine.redis_errors import speaking_to_redis
 from worker.metrics.follower_groups import FollowerGroup, read_follower_groups
-from worker.metrics.gauges import redis_now_ms
 from worker.operator.durations import spell_ms
 from worker.operator.queue_state import read_queues
 from worker.operator.site_state import SiteState, read_sites
@@ -56,7 +56,7 @@ def check_fleet(
         BrokerUnavailableError: Redis is unreachable.
     """
     with speaking_to_redis():
-        now_ms = redis_now_ms(client)
+        now_ms = queue_now_ms(client, keyspace)
     workers = read_workers(client, keyspace)
     queues = read_queues(client, keyspace)
     jobs = sum(sum(one.waiting.values()) + one.delayed + one.running for one in queues)

@@ -14,10 +14,10 @@ from typing import Any, Final
 import redis
 
 from worker.engine.keys import Keyspace
+from worker.engine.queue_clock import is_cluster, redis_now_ms
 from worker.engine.redis_errors import speaking_to_redis
 from worker.errors import BrokerError
 from worker.metrics.counts import Counts, Snapshot, Times
-from worker.metrics.gauges import is_cluster, redis_now_ms
 from worker.metrics.minutes import MINUTE_MS, TIMES, minute_key
 
 __all__ = ["Flusher"]

@@ -8,9 +8,9 @@ from typing import Any, Final
 import redis
 
 from worker.engine.keys import Keyspace
+from worker.engine.queue_clock import redis_now_ms
 from worker.engine.redis_errors import speaking_to_redis
 from worker.engine.scripts import Scripts
-from worker.metrics.gauges import redis_now_ms
 
 __all__ = ["FollowerGroup", "read_follower_groups"]
 

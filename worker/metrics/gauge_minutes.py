@@ -15,8 +15,9 @@ from typing import Final
 import redis
 
 from worker.engine.keys import Keyspace
+from worker.engine.queue_clock import redis_now_ms
 from worker.engine.redis_errors import speaking_to_redis
-from worker.metrics.gauges import QueueGauges, read_queue, redis_now_ms
+from worker.metrics.gauges import QueueGauges, read_queue
 from worker.metrics.minutes import MINUTE_MS, MINUTES_MAX
 
 __all__ = ["Depth", "read_gauge_minutes", "record_depth"]

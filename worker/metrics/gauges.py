@@ -6,7 +6,6 @@ gauges.waiting, gauges.oldest_age_s, [site.paused_reason for site in gauges.site
 
 from __future__ import annotations
 
-import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
@@ -15,11 +14,12 @@ import redis
 
 from worker.engine.enqueue import NO_SITE
 from worker.engine.keys import Keyspace
+from worker.engine.queue_clock import queue_now_ms
 from worker.engine.redis_errors import speaking_to_redis
 from worker.engine.site_config import read_site_config
 from worker.engine.site_limits import adaptive_ratio
 
-__all__ = ["LineGauges", "QueueGauges", "SiteGauges", "read_queue", "redis_now_ms"]
+__all__ = ["LineGauges", "QueueGauges", "SiteGauges", "read_queue"]
 
 LANES: Final = ("interactive", "bulk")
 #: Sites that are read, the first by name: bounds the time of a scrape.
@@ -130,19 +130,6 @@ class _Counts:
     ended: dict[tuple[str, str, str, str], int] = field(default_factory=dict)
 
 
-def redis_now_ms(client: redis.Redis) -> int:
-    """Give Redis time, Unix ms; of a Cluster, which has no single clock, this machine's."""
-    if is_cluster(client):
-        return int(time.time() * 1000)
-    seconds, micros = client.time()
-    return seconds * 1000 + micros // 1000
-
-
-def is_cluster(client: redis.Redis) -> bool:
-    """Say whether the client speaks to a Cluster."""
-    return getattr(client, "nodes_manager", None) is not None
-
-
 def read_queue(client: redis.Redis, keyspace: Keyspace) -> QueueGauges:
     """Read the queue.
 
@@ -154,7 +141,7 @@ def read_queue(client: redis.Redis, keyspace: Keyspace) -> QueueGauges:
         BrokerUnavailableError: Redis is unreachable.
     """
     with speaking_to_redis():
-        now_ms = redis_now_ms(client)
+        now_ms = queue_now_ms(client, keyspace)
         counts = _Counts()
         queues, sites = _read_shards(client, keyspace, counts)
         places = _read_queues(client, queues, counts)

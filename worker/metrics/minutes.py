@@ -16,9 +16,9 @@ from typing import Final, Self
 import redis
 
 from worker.engine.keys import Keyspace
+from worker.engine.queue_clock import redis_now_ms
 from worker.engine.redis_errors import speaking_to_redis
 from worker.metrics.counts import BOUNDS_S, Times
-from worker.metrics.gauges import redis_now_ms
 
 __all__ = ["Point", "merge", "minute_key", "read_minutes"]
 

@@ -22,11 +22,12 @@ from prometheus_client.exposition import choose_encoder
 from prometheus_client.registry import Collector
 
 from worker.engine.keys import Keyspace
+from worker.engine.queue_clock import is_cluster
 from worker.engine.redis_errors import speaking_to_redis
 from worker.errors import BrokerError
 from worker.metrics.counts import BOUNDS_S, Counts, Times
 from worker.metrics.follower_groups import FollowerGroup, read_follower_groups
-from worker.metrics.gauges import QueueGauges, is_cluster, read_queue
+from worker.metrics.gauges import QueueGauges, read_queue
 from worker.metrics.metric_names import METRICS, PREFIX
 
 __all__ = ["Metrics", "ProcessCounts", "QueueReading"]

@@ -12,13 +12,13 @@ from worker.engine.broker import Budget
 from worker.engine.connection import PRODUCER, connect
 from worker.engine.keys import Keyspace
 from worker.engine.options import STREAM_MOST
+from worker.engine.queue_clock import queue_now_ms
 from worker.engine.record import Record, read_records
 from worker.engine.redis_errors import speaking_to_redis
 from worker.engine.scripts import Scripts
 from worker.errors import EncryptionError, ReplayRefusedError, ResultError, ResultMissingError
 from worker.metrics.follower_groups import FollowerGroup, read_follower_groups
 from worker.metrics.gauge_minutes import Depth, read_gauge_minutes, record_depth
-from worker.metrics.gauges import redis_now_ms
 from worker.metrics.minutes import Point, read_minutes
 from worker.operator.audit import Audit
 from worker.operator.broker_health import BrokerHealth, read_health
@@ -63,9 +63,9 @@ class OperatorClient:
     # -- reads
 
     def now_ms(self) -> int:
-        """Give the time of Redis, Unix ms."""
+        """Give the time of the queue, Unix ms."""
         with speaking_to_redis():
-            return redis_now_ms(self._client)
+            return queue_now_ms(self._client, self._keyspace)
 
     def health(self) -> BrokerHealth:
         """Ask Redis how it is."""

@@ -10,10 +10,10 @@ import redis
 
 from worker.engine.enqueue import NO_SITE
 from worker.engine.keys import Keyspace
+from worker.engine.queue_clock import queue_now_ms
 from worker.engine.redis_errors import speaking_to_redis
 from worker.engine.site_config import SiteConfig, limits_text, read_site_config
 from worker.engine.site_limits import adaptive_ratio, calls_at_once
-from worker.metrics.gauges import redis_now_ms
 
 __all__ = ["LANES", "SiteState", "read_sites"]
 
@@ -188,7 +188,7 @@ def read_sites(client: redis.Redis, keyspace: Keyspace) -> list[SiteState]:
                         pipe.llen(f"{prefix}q:{queue}:line:{name}:{lane}")
                         pipe.lindex(f"{prefix}q:{queue}:line:{name}:{lane}", 0)
             replies = pipe.execute()
-            now_ms = redis_now_ms(client)
+            now_ms = queue_now_ms(client, keyspace)
             width = 2 + len(ids) * len(LANES) * 2
             rows = [replies[start : start + width] for start in range(0, len(replies), width)]
             oldest = _oldest(client, prefix, [row[3::2] for row in rows])

@@ -20,9 +20,9 @@ import redis
 
 from worker.engine.clock_watch import ClockWatch
 from worker.engine.keys import Keyspace
+from worker.engine.queue_clock import queue_now_ms, redis_now_ms
 from worker.engine.redis_errors import speaking_to_redis
 from worker.errors import BrokerError
-from worker.metrics.gauges import redis_now_ms
 
 __all__ = ["BEAT_S", "LOST_S", "Heartbeat", "Seen", "read_heartbeats"]
 
@@ -88,7 +88,7 @@ class Heartbeat:
         keyspace: names of the keys.
         worker: id of the process.
         facts: gives what it says of itself: the attributes of `Seen` from `version` on.
-        beside: what else is done at each beat, with Redis time in Unix ms.
+        beside: what else is done at each beat, with the queue's time in Unix ms.
         stepped: told when Redis time has stepped, with the ms by which it is later.
     """
 
@@ -105,6 +105,7 @@ class Heartbeat:
         self._stepped = stepped
         self._clock = ClockWatch()
         self._client = client
+        self._keyspace = keyspace
         self._names = f"{keyspace.prefix(0)}workers"
         self._key = f"{keyspace.prefix(0)}worker:{worker}"
         self._worker = worker
@@ -132,9 +133,10 @@ class Heartbeat:
         self._try(self._forget)
 
     def _tell(self) -> None:
-        now_ms = redis_now_ms(self._client)
-        if abs(step_ms := self._clock.note(now_ms)) > STEP_MS:
+        redis_ms = redis_now_ms(self._client)
+        if abs(step_ms := self._clock.note(redis_ms)) > STEP_MS:
             self._stepped(step_ms)
+        now_ms = queue_now_ms(self._client, self._keyspace, redis_ms)
         lived_ms = round((time.monotonic() - self._started) * 1000)
         word = {"started_ms": now_ms - lived_ms, **self._facts()}
         pipe = self._client.pipeline(transaction=False)

@@ -9,10 +9,10 @@ from typing import Any, Final
 
 import redis
 
+from worker.engine.queue_clock import is_cluster
 from worker.engine.redis_errors import speaking_to_redis
 from worker.engine.scripts import SCRIPT_NAMES, script
 from worker.errors import BrokerError
-from worker.metrics.gauges import is_cluster
 from worker.process.check import Check, worst
 
 __all__ = ["check_redis", "unreachable"]

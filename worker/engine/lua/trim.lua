@@ -129,7 +129,7 @@ local function cut_unseen()
     local excess = math.min(redis.call('XLEN', stream) - kept, CUT_MAX)
     return excess > 0 and redis.call('XTRIM', stream, 'MINID', '~', text(handled), 'LIMIT', excess) or 0
   end
-  local cut = redis.call('XTRIM', stream, 'MINID', '~', string.format('%.0f', math.max(0, NOW - max_age_ms)))
+  local cut = redis.call('XTRIM', stream, 'MINID', '~', string.format('%.0f', math.max(0, T - max_age_ms)))
   return cut + redis.call('XTRIM', stream, 'MAXLEN', '~', max_len)
 end
 
@@ -139,7 +139,7 @@ local function surplus(n)
   for i, row in ipairs(redis.call('XRANGE', stream, '-', '+', 'COUNT', n)) do
     local at = place(row[1])
     local done = #left > 0 and handled and i <= length - kept and is_before(at, handled)
-    if not (done or i <= length - max_len or NOW - at.ms > max_age_ms) then break end
+    if not (done or i <= length - max_len or T - at.ms > max_age_ms) then break end
     found[i] = at
   end
   return found
