@@ -10,7 +10,7 @@ import pytest
 import redis
 
 from worker import Producer, Settings
-from worker.engine.broker import EngineBroker
+from worker.engine.broker import CONFIGURE_MAX, Budget, EngineBroker
 from worker.process.budgets import budget_of
 
 OFFER = {"customer_id": "c-1"}
@@ -67,6 +67,23 @@ def test_budget_counts_what_a_minute_can_see(environ: dict[str, str]) -> None:
     budget = budget_of(site)
     assert budget.rate_per_minute + budget.burst + 1 <= site.rate_per_minute
     assert budget.rate_per_minute >= 0.97 * site.rate_per_minute
+
+
+def test_many_sites_are_configured_in_short_calls(redis_url: str, client: redis.Redis) -> None:
+    """Ten thousand sites hold up nobody: no call of the script has more than some hundred."""
+    broker = EngineBroker(url=redis_url, middleware=[])
+    budgets = [
+        Budget(f"site-{number}", rate_per_minute=150, burst=3, max_in_flight=50)
+        for number in range(2 * CONFIGURE_MAX + 1)
+    ]
+    client.config_resetstat()
+    assert broker.configure(budgets).keys() == {one.site for one in budgets}
+    stats = client.info("commandstats")
+    assert (
+        sum(stats.get(f"cmdstat_{name}", {}).get("calls", 0) for name in ("eval", "evalsha")) >= 3
+    )
+    assert client.scard("{largesse:0}:sites") == len(budgets)
+    broker.close()
 
 
 def test_equal_offers_are_one_job_where_sharing_is_on(environ: dict[str, str]) -> None:

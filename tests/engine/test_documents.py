@@ -81,10 +81,7 @@ def test_lifetimes_are_as_documented(toured: WatchedQueue) -> None:
         rest = raw.decode().removeprefix(toured.prefix)
         kind, _, job_id = rest.partition(":")
         mortal = kind in {"job", "msg", "out", "hist"} and toured.state(job_id) in TERMINAL
-        mortal |= rest.endswith((":suspects", ":losses", ":choosy")) or kind in {
-            "counts",
-            "config",
-        }
+        mortal |= rest.endswith((":suspects", ":losses", ":choosy")) or kind == "counts"
         assert (toured.client.pttl(raw) > 0) == mortal, rest
 
 

@@ -49,6 +49,8 @@ from worker.engine.scripts import Argument, Scripts
 __all__ = ["Budget", "Configured", "EngineBroker", "Trimmed"]
 
 _CAPTURE: ContextVar[Delivery | None] = ContextVar("largesse_capture", default=None)
+#: Sites of one script call: a fleet may have ten thousand, and each worker tells every 5 s.
+CONFIGURE_MAX: Final = 200
 #: Outcomes that one script call looks at one by one, to count them: a few milliseconds.
 TRIM_BATCH: Final = 500
 _ENDING_SIGNALS: Final = ("process_message", "skip_message")
@@ -320,14 +322,20 @@ class EngineBroker(Broker):
             by_shard.setdefault(self.keyspace.shard_of_site(budget.site), []).append(budget)
         found: dict[str, Configured] = {}
         for shard, those in by_shard.items():
-            arguments: list[Argument] = [self.broker_id]
-            for one in those:
-                arguments += [*one.arguments(), one.key_mark, int(one.accepted)]
-            rows = self.scripts.run("configure", shard, arguments)
-            for one, (refused, *said) in zip(those, rows, strict=True):
-                words = [word.decode() for word in said]
-                limits = dict(zip(words[::2], words[1::2], strict=True))
-                found[one.site] = Configured(refused > 0, refused > 1, limits)
+            for start in range(0, len(those), CONFIGURE_MAX):
+                found |= self._configure(shard, those[start : start + CONFIGURE_MAX])
+        return found
+
+    def _configure(self, shard: int, budgets: Sequence[Budget]) -> dict[str, Configured]:
+        arguments: list[Argument] = [self.broker_id]
+        for one in budgets:
+            arguments += [*one.arguments(), one.key_mark, int(one.accepted)]
+        rows = self.scripts.run("configure", shard, arguments)
+        found: dict[str, Configured] = {}
+        for one, (refused, *said) in zip(budgets, rows, strict=True):
+            words = [word.decode() for word in said]
+            limits = dict(zip(words[::2], words[1::2], strict=True))
+            found[one.site] = Configured(refused > 0, refused > 1, limits)
         return found
 
     def trim_streams(self, max_len: int, max_age_ms: int) -> Iterator[Trimmed]:

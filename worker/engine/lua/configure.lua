@@ -58,7 +58,7 @@ for i = 2, #ARGV, 7 do
   local site, mark = ARGV[i], ARGV[i + 5]
   local key, said = site_key(site), config_key(site)
   local mine = table.concat({ ARGV[i + 1], ARGV[i + 2], ARGV[i + 3] }, ' ')
-  redis.call('HSET', said, 'limits ' .. mine, AT .. ' ' .. me)
+  if redis.call('HSET', said, 'limits ' .. mine, AT .. ' ' .. me) == 1 then redis.call('SADD', P .. 'sites', site) end
   local found = limits_said(said, mine)
   local interval, burst, cap = lowest(found)
   redis.call('HSET', key, 'set_interval_ms', interval, 'set_burst_ms', burst, 'max_in_flight', cap,
@@ -75,8 +75,6 @@ for i = 2, #ARGV, 7 do
     local is_new = redis.call('HSET', said, 'key ' .. mark, AT .. ' ' .. me) == 1
     if is_new and mark ~= 'none' and refused == 0 then meet_key(site, key) end
   end
-  redis.call('PEXPIRE', said, KEPT_MS)
-  redis.call('SADD', P .. 'sites', site)
   reply[#reply + 1] = { refused, unpack(#found > 2 and found or {}) }
 end
 return reply

@@ -124,7 +124,6 @@ local function trip_refused(site, reason) trip(site, reason, PROBE_REFUSED_MS) e
 local function refuse_key(site, reason, mark)
   local said = config_key(site)
   redis.call('HSET', said, 'refused ' .. mark, AT .. ' ' .. reason)
-  redis.call('PEXPIRE', said, KEPT_MS)
   local rows, refused, good = redis.call('HGETALL', said), {}, {}
   for i = 1, #rows, 2 do
     local word, value = string.match(rows[i], '^(%S+) (.*)$')
