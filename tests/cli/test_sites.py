@@ -161,3 +161,15 @@ def test_site_and_kind_that_are_mistyped_are_asked_for(known: Shelf, typed: Type
     assert (ran.code, "Did you mean acme-test?" in ran.err) == (2, True)
     ran = typed("enqueue", "gift-chekout", "-")
     assert (ran.code, "Did you mean gift-checkout?" in ran.err) == (2, True)
+
+
+def test_commands_refuse_another_number_of_shards(
+    known: Shelf, typed: Typed, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Part of the queue would not be seen: exit 3, and both numbers."""
+    known.queue.scripts.lay_out()
+    monkeypatch.setenv("LARGESSE_SHARDS", "8")
+    for words in (("sites", "list"), ("workers",), ("dead", "list"), ("jobs", "list")):
+        ran = typed(*words)
+        assert ran.code == 3
+        assert "LARGESSE_SHARDS is 8, and the queue in this Redis has 1." in ran.err

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import Annotated
 
 import typer
 
 from worker.cli.exits import Exit
 from worker.cli.output import fail
+from worker.errors import BrokerError
 
 __all__ = ["dashboard"]
 
@@ -55,4 +57,6 @@ def dashboard(
     except OSError as error:
         fail(f"{host}:{port} cannot be listened on: {error.strerror}.", Exit.SETTINGS)
     with OperatorClient(settings) as operator:
+        with suppress(BrokerError):  # Redis may come later
+            operator.check_layout()
         serve(Dashboard(options=options, settings=settings, operator=operator), sock)

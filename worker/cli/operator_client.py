@@ -23,7 +23,7 @@ def operator() -> Iterator[OperatorClient]:
     """Open an operator client; the audit list names the user.
 
     Raises:
-        SettingsError: a setting is missing or wrong.
+        SettingsError: a setting is missing or wrong, or differs from the layout of the queue.
     """
     from worker.operator import OperatorClient  # noqa: PLC0415 - heavy
     from worker.settings import Settings  # noqa: PLC0415
@@ -33,6 +33,7 @@ def operator() -> Iterator[OperatorClient]:
     except OSError:  # a container may run as a user without a name
         who = "cli"
     with OperatorClient(Settings.from_env(), who=who) as client:
+        client.check_layout()
         yield client
 
 

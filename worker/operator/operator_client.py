@@ -10,13 +10,19 @@ import redis
 from worker.client.result_reader import events_of
 from worker.engine.broker import Budget
 from worker.engine.connection import PRODUCER, connect
-from worker.engine.keys import Keyspace
+from worker.engine.keys import RECORD_VERSION, Keyspace
 from worker.engine.options import STREAM_MOST
 from worker.engine.queue_clock import queue_now_ms
 from worker.engine.record import Record, read_records
 from worker.engine.redis_errors import speaking_to_redis
 from worker.engine.scripts import Scripts
-from worker.errors import EncryptionError, ReplayRefusedError, ResultError, ResultMissingError
+from worker.errors import (
+    EncryptionError,
+    LayoutError,
+    ReplayRefusedError,
+    ResultError,
+    ResultMissingError,
+)
 from worker.metrics.follower_groups import FollowerGroup, read_follower_groups
 from worker.metrics.gauge_minutes import Depth, read_gauge_minutes, record_depth
 from worker.metrics.minutes import Point, read_minutes
@@ -66,6 +72,20 @@ class OperatorClient:
         """Give the time of the queue, Unix ms."""
         with speaking_to_redis():
             return queue_now_ms(self._client, self._keyspace)
+
+    def check_layout(self) -> None:
+        """Compare the layout of the queue with the settings.
+
+        Raises:
+            LayoutError: the queue has another number of shards: some of it would not be seen.
+        """
+        with speaking_to_redis():
+            layout: Any = self._client.hmget(
+                f"{self._keyspace.prefix(0)}layout", ("shards", "version")
+            )
+        shards = self._keyspace.shards
+        if layout[0] is not None and int(layout[0]) != shards:
+            raise LayoutError(shards, RECORD_VERSION, *map(int, layout))
 
     def health(self) -> BrokerHealth:
         """Ask Redis how it is."""
