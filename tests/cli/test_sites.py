@@ -8,6 +8,8 @@ import pytest
 from rig.command import Ran
 from rig.shelf import Shelf
 
+from worker.engine.queue_clock import redis_now_ms
+
 Typed = Callable[..., Ran]
 
 
@@ -173,3 +175,29 @@ def test_commands_refuse_another_number_of_shards(
         ran = typed(*words)
         assert ran.code == 3
         assert "LARGESSE_SHARDS is 8, and the queue in this Redis has 1." in ran.err
+
+
+def test_oldest_leaves_out_sites_that_no_worker_serves(known: Shelf, typed: Typed) -> None:
+    """A site that nobody serves hides nothing; while no worker lives, all count."""
+    lost = known.gift(site="globex")
+    known.queue.client.hincrby(known.queue.key(f"job:{lost.id}"), "enqueued_at", -90_000)
+
+    def oldest_s() -> tuple[float, float, str]:
+        (queue,) = typed("queues", "--json").objects()
+        (stats,) = typed("stats", "--json").objects()
+        sites = {one["site"]: one["state"] for one in typed("sites", "list", "--json").objects()}
+        return queue["oldest_ms"] / 1000, stats["queue"]["oldest_s"], sites["globex"]
+
+    queue_s, stats_s, state = oldest_s()
+    assert min(queue_s, stats_s) >= 90
+    assert state == "open"
+    there(known)
+    known.gift()
+    queue_s, stats_s, state = oldest_s()
+    assert max(queue_s, stats_s) < 60
+    assert state == "unserved"
+
+
+def there(shelf: Shelf) -> None:
+    """Let a worker tell that it lives."""
+    shelf.client.zadd("{largesse:0}:workers", {"host:1:a": redis_now_ms(shelf.client)})

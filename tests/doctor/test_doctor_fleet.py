@@ -72,7 +72,7 @@ def test_doctor_names_groups_that_are_behind(
     for _ in range(3):
         shelf.succeed(shelf.gift())
     check = doctor("followers")
-    assert (check["status"], check["found"]) == ("ok", "1 groups, 3 outcomes not handled yet")
+    assert (check["status"], check["found"]) == ("ok", "1 group, 3 outcomes not handled yet")
     for _ in range(60):
         shelf.client.xadd(stream, {"job_id": "other"})
     monkeypatch.setenv("LARGESSE_STREAM_MAX_LEN", "100")

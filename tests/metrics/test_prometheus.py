@@ -19,6 +19,7 @@ from worker.engine.connection import PRODUCER, connect
 from worker.engine.endings import Retry
 from worker.engine.enqueue import entry_of
 from worker.engine.keys import Keyspace
+from worker.engine.queue_clock import redis_now_ms
 from worker.jobs.job import Job
 from worker.metrics.counts import BOUNDS_S, Counts
 from worker.metrics.flusher import Flusher
@@ -125,6 +126,7 @@ def test_metrics_show_every_row_of_the_table(
     fill(broker, redis_url)
     client.hset(broker.keyspace.prefix(0) + "ended", "acme|gift_checkout|expired|expired", 4)
     client.xgroup_create(broker.keyspace.stream(0), "billing", "0", mkstream=True)
+    client.zadd(broker.keyspace.prefix(0) + "workers", {"w": redis_now_ms(client)})
     found = samples(Metrics(process(), QueueReading(client, broker.keyspace)))
     shown: dict[str, set[str]] = {}
     for name, labels, _ in found:

@@ -67,9 +67,8 @@ def check_fleet(
     yield _check_overdue(client, keyspace, [one.name for one in queues], now_ms)
     groups = read_follower_groups(client, keyspace)
     yield _check_followers(groups, stream_max_len, stream_max_age_s)
-    alive = any(one.seen and not one.seen.is_lost(now_ms) for one in workers)
     for site in read_sites(client, keyspace):
-        yield from _check_site(site, now_ms, sites, alive=alive)
+        yield from _check_site(site, now_ms, sites)
         yield from _check_keys(site, key_holders(workers, site.name, now_ms))
 
 
@@ -95,6 +94,10 @@ def _check_workers(workers: Sequence[WorkerState], now_ms: int, jobs: int) -> Ch
 
 def _jobs(count: int) -> str:
     return "1 job is" if count == 1 else f"{count} jobs are"
+
+
+def _groups(count: int) -> str:
+    return "1 group" if count == 1 else f"{count} groups"
 
 
 def _names(workers: Sequence[WorkerState]) -> str:
@@ -165,7 +168,7 @@ def _check_followers(groups: Sequence[FollowerGroup], max_len: int, max_age_s: i
     ]
     if not behind:
         lag = sum(one.lag for one in groups)
-        return Check("followers", "ok", f"{len(groups)} groups, {lag} outcomes not handled yet")
+        return Check("followers", "ok", f"{_groups(len(groups))}, {lag} outcomes not handled yet")
     shown = "; ".join(
         f"{one.name}: {one.lag} outcomes, the oldest {spell_ms(one.age_ms)} old"
         + (f", {one.missed} cut" if one.missed else "")
@@ -178,9 +181,7 @@ def _check_followers(groups: Sequence[FollowerGroup], max_len: int, max_age_s: i
     return Check("followers", "warn", shown, remedy)
 
 
-def _check_site(
-    site: SiteState, now_ms: int, known: AbstractSet[str], *, alive: bool
-) -> Iterator[Check]:
+def _check_site(site: SiteState, now_ms: int, known: AbstractSet[str]) -> Iterator[Check]:
     name = f"site {site.name}"
     held = {
         "paused": (site.paused_reason, site.paused_at_ms, "When calls may go on"),
@@ -195,8 +196,7 @@ def _check_site(
             since = "" if at_ms is None else f" for {spell_ms(now_ms - at_ms)}"
             found = f"{state}{since}: {reason}; {site.backlog} in line"
             yield Check(name, "warn", found, f"{when}: largesse sites resume {site.name}")
-    # While no worker lives, that alone is to be said.
-    if alive and site.unserved_since_ms is not None and site.state(now_ms) == "unserved":
+    if site.unserved_since_ms is not None and site.state(now_ms) == "unserved":
         span = spell_ms(now_ms - site.unserved_since_ms)
         found = f"no living worker has had a key for it for {span}"
         remedy = "Give a worker the site and its key (LARGESSE_SITES), or cancel the jobs."

@@ -4,9 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
-__all__ = ["SiteConfig", "limits_text", "read_site_config"]
+import redis
+
+from worker.engine.keys import Keyspace
+
+__all__ = ["SiteConfig", "count_living", "limits_text", "read_site_config"]
 
 #: Milliseconds for which a worker's word holds; it is said every 5 s. The scripts have the same.
 LIVING_MS: Final = 20_000
@@ -57,6 +61,18 @@ def read_site_config(raw: Mapping[bytes, bytes], now_ms: int) -> SiteConfig:
         served_at_ms=max(served, default=None),
         refused=refused,
     )
+
+
+def count_living(client: redis.Redis, keyspace: Keyspace, now_ms: int) -> int:
+    """Count the workers that live: without any no site is served, and that alone is to be said.
+
+    Args:
+        client: a client whose replies are bytes.
+        keyspace: names of the keys.
+        now_ms: Unix ms by the queue's clock.
+    """
+    found: Any = client.zcount(f"{keyspace.prefix(0)}workers", now_ms - LIVING_MS, "+inf")
+    return int(found)
 
 
 def limits_text(limits: str) -> str:

@@ -16,7 +16,7 @@ from worker.engine.enqueue import NO_SITE
 from worker.engine.keys import Keyspace
 from worker.engine.queue_clock import queue_now_ms
 from worker.engine.redis_errors import speaking_to_redis
-from worker.engine.site_config import read_site_config
+from worker.engine.site_config import count_living, read_site_config
 from worker.engine.site_limits import adaptive_ratio
 
 __all__ = ["LineGauges", "QueueGauges", "SiteGauges", "read_queue"]
@@ -85,7 +85,7 @@ class QueueGauges:
         now_ms: Redis time of the reading, Unix ms.
         lines: every lane of every site that is configured or has jobs, by name.
         sites: every site that is configured, paused or tripped, by name.
-        unserved: site whose jobs wait while no living worker has a key for it, to the seconds
+        unserved: site whose jobs wait while workers live and none has a key for it, to the seconds
             since one had, or since its oldest job was enqueued.
         delayed, leased, dead, held: jobs.
         overdue_s: seconds that the next delayed job is late; 0.0 when none is.
@@ -149,7 +149,8 @@ def read_queue(client: redis.Redis, keyspace: Keyspace) -> QueueGauges:
         kept = sorted(names, key=lambda one: one[1])[:SITES_MAX]
         figures = _read_sites(client, kept, now_ms)
         lines = _read_lines(client, queues, kept, now_ms)
-        unserved = _read_unserved(client, kept, lines, now_ms)
+        alive = count_living(client, keyspace, now_ms)
+        unserved = _read_unserved(client, kept, lines, now_ms) if alive else {}
     return QueueGauges(
         now_ms=now_ms,
         lines=tuple(lines),

@@ -9,8 +9,11 @@ from typing import Any
 
 import redis
 
+from worker.engine.enqueue import NO_SITE
 from worker.engine.keys import Keyspace
+from worker.engine.queue_clock import queue_now_ms
 from worker.engine.redis_errors import speaking_to_redis
+from worker.engine.site_config import count_living, read_site_config
 from worker.operator.site_state import LANES
 
 __all__ = ["QueueState", "read_queues"]
@@ -27,7 +30,7 @@ class QueueState:
         delayed: jobs that wait for a time of their own: delays and retries.
         running: jobs in the hands of workers.
         oldest_at_ms: Unix ms at which the job at the head of a line that has waited longest was
-            enqueued, or None when none waits.
+            enqueued, or None when none waits; sites that no living worker serves are left out.
         next_due_ms: Unix ms at which the next delayed job is due, or None.
     """
 
@@ -72,11 +75,12 @@ def read_queues(client: redis.Redis, keyspace: Keyspace) -> list[QueueState]:
             queues: Any = client.smembers(f"{prefix}queues")
             for raw in queues:
                 name = raw.decode()
-                parts[name].append(_part(client, keyspace, f"{prefix}q:{name}:", name))
+                parts[name].append(_part(client, keyspace, prefix, name))
     return [_sum(name, parts[name]) for name in sorted(parts)]
 
 
-def _part(client: redis.Redis, keyspace: Keyspace, prefix: str, name: str) -> QueueState:
+def _part(client: redis.Redis, keyspace: Keyspace, shard: str, name: str) -> QueueState:
+    prefix = f"{shard}q:{name}:"
     lines: Any = client.smembers(f"{prefix}lines")
     sites = sorted(one.decode() for one in lines)
     pipe = client.pipeline(transaction=False)
@@ -89,14 +93,34 @@ def _part(client: redis.Redis, keyspace: Keyspace, prefix: str, name: str) -> Qu
             pipe.lindex(f"{prefix}line:{site}:{lane}", 0)
     delayed, running, due, *lengths_and_heads = pipe.execute()
     lengths, heads = lengths_and_heads[::2], lengths_and_heads[1::2]
+    served = _served(client, keyspace, shard, sites)
+    owners = [site for site in sites for _ in LANES]
+    first = [
+        head.decode() for site, head in zip(owners, heads, strict=True) if head and site in served
+    ]
     return QueueState(
         name=name,
         waiting={lane: sum(lengths[place :: len(LANES)]) for place, lane in enumerate(LANES)},
         delayed=delayed,
         running=running,
-        oldest_at_ms=_oldest(client, keyspace, [head.decode() for head in heads if head]),
+        oldest_at_ms=_oldest(client, keyspace, first),
         next_due_ms=int(due[0][1]) if due else None,
     )
+
+
+def _served(client: redis.Redis, keyspace: Keyspace, shard: str, sites: Sequence[str]) -> set[str]:
+    """Leave out the sites that no living worker has a key for; none while no worker lives."""
+    now_ms = queue_now_ms(client, keyspace)
+    if not count_living(client, keyspace, now_ms):
+        return set(sites)
+    pipe = client.pipeline(transaction=False)
+    for site in sites:
+        pipe.hgetall(f"{shard}config:{site}")
+    return {
+        site
+        for site, raw in zip(sites, pipe.execute(), strict=True)
+        if site == NO_SITE or read_site_config(raw, now_ms).is_served(now_ms)
+    }
 
 
 def _oldest(client: redis.Redis, keyspace: Keyspace, heads: Sequence[str]) -> int | None:

@@ -12,7 +12,7 @@ from worker.engine.enqueue import NO_SITE
 from worker.engine.keys import Keyspace
 from worker.engine.queue_clock import queue_now_ms
 from worker.engine.redis_errors import speaking_to_redis
-from worker.engine.site_config import SiteConfig, limits_text, read_site_config
+from worker.engine.site_config import SiteConfig, count_living, limits_text, read_site_config
 from worker.engine.site_limits import adaptive_ratio, calls_at_once
 
 __all__ = ["LANES", "SiteState", "read_sites"]
@@ -51,7 +51,7 @@ class SiteState:
         budget_used: 0.0 = a whole burst may go at once, 1.0 = calls are spaced by the rate.
         config: what living workers say of it: limits and keys.
         unserved_since_ms: Unix ms since which jobs wait and no living worker has a key for the
-            site, or None.
+            site, or None; None, too, while no worker lives at all.
     """
 
     name: str
@@ -189,11 +189,19 @@ def read_sites(client: redis.Redis, keyspace: Keyspace) -> list[SiteState]:
                         pipe.lindex(f"{prefix}q:{queue}:line:{name}:{lane}", 0)
             replies = pipe.execute()
             now_ms = queue_now_ms(client, keyspace)
+            alive = count_living(client, keyspace, now_ms) > 0
             width = 2 + len(ids) * len(LANES) * 2
             rows = [replies[start : start + width] for start in range(0, len(replies), width)]
             oldest = _oldest(client, prefix, [row[3::2] for row in rows])
         found += [
-            _site(name, raw, lengths[::2], read_site_config(said, now_ms), (at_ms, now_ms))
+            _site(
+                name,
+                raw,
+                lengths[::2],
+                read_site_config(said, now_ms),
+                (at_ms, now_ms),
+                alive=alive,
+            )
             for name, (raw, said, *lengths), at_ms in zip(sites, rows, oldest, strict=True)
         ]
     return sorted(found, key=lambda one: one.name)
@@ -219,6 +227,8 @@ def _site(
     lengths: Sequence[int],
     config: SiteConfig,
     times: tuple[int | None, int],
+    *,
+    alive: bool,
 ) -> SiteState:
     oldest_at_ms, now_ms = times
 
@@ -243,7 +253,7 @@ def _site(
         now_ms=now_ms,
     )
     backlog = sum(lanes.values())
-    unserved = backlog > 0 and name != NO_SITE and not config.is_served(now_ms)
+    unserved = alive and backlog > 0 and name != NO_SITE and not config.is_served(now_ms)
     return SiteState(
         name=name,
         interval_ms=number(b"interval_ms"),
